@@ -1,0 +1,1 @@
+"""What makes a test a conformance check: identity, selection, prerequisites, outcome."""

@@ -1,0 +1,1 @@
+"""Talking to Kubernetes: client, manifests, migration to served API versions, apply, wait."""

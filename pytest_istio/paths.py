@@ -1,0 +1,15 @@
+"""Where the data that ships with the program lies: beside the package in a checkout, inside it in a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["fixtures_folder"]
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def fixtures_folder() -> Path:
+    """Return the folder with the bundled manifests (``fixtures/`` of the repository)."""
+    installed = PACKAGE / "bundled"
+    return installed if installed.is_dir() else PACKAGE.parent / "fixtures"

@@ -1,0 +1,1 @@
+"""The conformance report: model, writers, terminal summary."""
