@@ -1,0 +1,324 @@
+"""The control plane: etcd, kube-apiserver, kube-controller-manager and kube-scheduler as child processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.local.instances import allocate
+from pytest_istio.local.pki import Authority, write_private, write_signing_key
+from pytest_istio.local.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_istio.local.addresses import Plan
+    from pytest_istio.local.pki import KeyPair
+
+__all__ = ["PROGRAMS", "ControlPlane", "make_folder", "running_control_plane"]
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+"""The programs of a control plane, in the order in which they are started."""
+
+# The path of a Unix socket has room for 107 bytes; the longest one below the folder is "egress.sock".
+_LONGEST_FOLDER = 90
+_LAST_LINES = 8
+_PROBE_PAUSE = 0.05
+
+_USERS = {
+    "admin": ("pytest-istio", "system:masters"),
+    "kube-controller-manager": ("system:kube-controller-manager", ""),
+    "kube-scheduler": ("system:kube-scheduler", ""),
+}
+
+
+def make_folder() -> Path:
+    """Make the private temporary folder of a cluster, with a path short enough for Unix sockets in it."""
+    folder = Path(tempfile.mkdtemp(prefix="pytest-istio-"))
+    if len(str(folder).encode()) > _LONGEST_FOLDER:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="pytest-istio-", dir="/tmp"))
+    return folder
+
+
+class ControlPlane:
+    """A control plane that lives in a folder and dies with the thread that starts it, the main one.
+
+    The API server reaches webhooks, pods and kubelets only by HTTP CONNECT over the socket `egress`. Who
+    serves that maps the addresses; without a server there such calls fail, and never leave the machine.
+
+    Attributes:
+        server: The API server's URL.
+        kubeconfig: A kubeconfig file of a cluster administrator, mode 0600.
+        token: The administrator's bearer token.
+        authority: The cluster's certificate authority.
+        kubelet_serving: What a kubelet must serve with so that the API server talks to it.
+        egress: The path of the Unix socket on which the API server expects its CONNECT proxy.
+    """
+
+    def __init__(self, programs: Mapping[str, Path], plan: Plan, folder: Path) -> None:
+        """Write what the programs need; start nothing yet.
+
+        Args:
+            programs: Each of `PROGRAMS` with its path.
+            plan: The cluster's addresses.
+            folder: An existing private folder, its path no longer than `make_folder` makes it.
+        """
+        self._programs = programs
+        self._plan = plan
+        self._folder = folder
+        self._logs = folder / "logs"
+        self._logs.mkdir()
+        self._host = plan.wire(plan.node, 0)[0]
+        etcd_port, self._etcd_peer_port, self._port = _free_ports(self._host, 3)
+        self._etcd = f"https://{self._host}:{etcd_port}"
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+        self.server = f"https://{self._host}:{self._port}"
+        self.egress = folder / "egress.sock"
+        self._issue(folder / "pki")
+        self._write_users()
+        self.kubeconfig = self._write_kubeconfig("admin")
+        self.token = self._tokens["admin"]
+        write_private(folder / "egress.json", json.dumps(_egress(self.egress)))
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The ids of the running programs, by name."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    def start(self) -> None:
+        """Start all programs; they wait for each other. To be called in the main thread.
+
+        Raises:
+            ClusterError: A program cannot be run.
+        """
+        for name in PROGRAMS:
+            argv = [str(self._programs[name]), *self._arguments(name)]
+            with (self._logs / f"{name}.log").open("wb") as log:
+                try:
+                    self._children[name] = subprocess.Popen(
+                        argv,
+                        cwd=self._folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        # A Ctrl-C at the terminal is for who owns the cluster.
+                        start_new_session=True,
+                        preexec_fn=die_with_parent,  # noqa: PLW1509  # a prctl call; no thread holds a lock it needs
+                    )
+                except OSError as error:
+                    message = (
+                        f"{argv[0]} cannot be run: {error.strerror}. It was found as the program {name}."
+                    )
+                    raise ClusterError(message) from error
+
+    def wait_ready(self, timeout: float) -> None:
+        """Return once the API server is ready and pods can be created in the namespace ``default``.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            ClusterError: A program ended, or it took too long.
+        """
+        deadline = time.monotonic() + timeout
+        for path in ("/readyz", "/api/v1/namespaces/default/serviceaccounts/default"):
+            while (seen := self._ask(path)) != "200":
+                if failure := self.failure():
+                    raise ClusterError(failure)
+                if time.monotonic() > deadline:
+                    raise ClusterError(
+                        f"The embedded Kubernetes is not ready after {timeout:.0f} s: {path} gives {seen}. "
+                        "The machine may be overloaded; --istio-timeout-factor=3 waits longer.\n"
+                        + self._last_lines("kube-apiserver")
+                    )
+                # The API has no way to wait for readiness.
+                time.sleep(_PROBE_PAUSE)
+
+    def failure(self) -> str | None:
+        """Return which program has ended, how and its last words; None while all run."""
+        for name, child in self._children.items():
+            code = child.poll()
+            if code is not None:
+                how = (
+                    f"was killed by {signal.Signals(-code).name}"
+                    if code < 0
+                    else f"ended with exit code {code}"
+                )
+                return f"{name} of the embedded Kubernetes {how}.\n{self._last_lines(name)}"
+        return None
+
+    def stop(self) -> None:
+        """Kill all programs; their data is for nobody."""
+        for child in self._children.values():
+            child.kill()
+        for child in self._children.values():
+            child.wait()
+
+    def _ask(self, path: str) -> str:
+        connection = http.client.HTTPSConnection(
+            self._host,
+            self._port,
+            timeout=5,
+            context=ssl.create_default_context(cafile=self.authority.certificate),
+        )
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            return str(connection.getresponse().status)
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            connection.close()
+
+    def _last_lines(self, name: str) -> str:
+        text = (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()[-_LAST_LINES:]
+        return "\n".join(["The last lines of its log:" if lines else "Its log is empty.", *lines])
+
+    def _issue(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+        self.authority = Authority(folder)
+        self._service_account_key = folder / "service-accounts.key"
+        write_signing_key(self._service_account_key)
+        self._serving = self.authority.issue(
+            "kube-apiserver",
+            "kube-apiserver",
+            names=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                   "kubernetes.default.svc.cluster.local"),
+            addresses=("127.0.0.1", self._host, self._plan.node, self._plan.api_service,
+                       self._plan.wire(self._plan.api_service, 0)[0]),
+        )  # fmt: skip
+        self._etcd_pair = self.authority.issue("etcd", "etcd", addresses=[self._host])
+        self._kubelet_client = self.authority.issue(
+            "kubelet-client", "kube-apiserver-kubelet-client", organization="system:masters"
+        )
+        self.kubelet_serving: KeyPair = self.authority.issue(
+            "kubelet",
+            "system:node:local",
+            organization="system:nodes",
+            addresses=[self._plan.node, self._host],
+        )
+
+    def _write_users(self) -> None:
+        self._tokens = {who: secrets.token_urlsafe(32) for who in _USERS}
+        rows = [f'{self._tokens[who]},{user},{who},"{group}"\n' for who, (user, group) in _USERS.items()]
+        write_private(self._folder / "pki" / "tokens.csv", "".join(rows))
+
+    def _write_kubeconfig(self, who: str) -> Path:
+        # JSON is YAML. A token is used as it is; key material is copied to files by some clients.
+        cluster = {"server": self.server, "certificate-authority": str(self.authority.certificate)}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "pytest-istio", "cluster": cluster}],
+            "users": [{"name": who, "user": {"token": self._tokens[who]}}],
+            "contexts": [{"name": "pytest-istio", "context": {"cluster": "pytest-istio", "user": who}}],
+            "current-context": "pytest-istio",
+        }
+        path = self._folder / ("kubeconfig" if who == "admin" else f"{who}.kubeconfig")
+        write_private(path, json.dumps(config, indent=1))
+        return path
+
+    def _arguments(self, program: str) -> list[str]:
+        ca = self.authority.certificate
+        etcd = self._etcd_pair
+        if program == "etcd":
+            peers = f"https://{self._host}:{self._etcd_peer_port}"
+            return [
+                f"--data-dir={self._folder / 'etcd'}",
+                f"--listen-client-urls={self._etcd}", f"--advertise-client-urls={self._etcd}",
+                f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}",
+                f"--initial-cluster=default={peers}",
+                f"--cert-file={etcd.certificate}", f"--key-file={etcd.key}",
+                "--client-cert-auth", f"--trusted-ca-file={ca}",
+                f"--peer-cert-file={etcd.certificate}", f"--peer-key-file={etcd.key}",
+                "--peer-client-cert-auth", f"--peer-trusted-ca-file={ca}",
+                # The data ends with the cluster, so no power failure needs to be survived.
+                "--unsafe-no-fsync",
+            ]  # fmt: skip
+        if program == "kube-apiserver":
+            return [
+                f"--etcd-servers={self._etcd}", f"--etcd-cafile={ca}",
+                f"--etcd-certfile={etcd.certificate}", f"--etcd-keyfile={etcd.key}",
+                f"--bind-address={self._host}", f"--secure-port={self._port}",
+                f"--advertise-address={self._plan.node}",
+                f"--tls-cert-file={self._serving.certificate}", f"--tls-private-key-file={self._serving.key}",
+                f"--client-ca-file={ca}", f"--token-auth-file={self._folder / 'pki' / 'tokens.csv'}",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={self._service_account_key}",
+                f"--service-account-signing-key-file={self._service_account_key}",
+                f"--service-cluster-ip-range={self._plan.service_range}",
+                "--authorization-mode=Node,RBAC", "--allow-privileged=true",
+                f"--egress-selector-config-file={self._folder / 'egress.json'}",
+                f"--kubelet-certificate-authority={ca}",
+                f"--kubelet-client-certificate={self._kubelet_client.certificate}",
+                f"--kubelet-client-key={self._kubelet_client.key}",
+                "--kubelet-preferred-address-types=InternalIP",
+            ]  # fmt: skip
+        common = [
+            f"--kubeconfig={self._write_kubeconfig(program)}", "--leader-elect=false", "--secure-port=0"
+        ]  # fmt: skip
+        if program == "kube-scheduler":
+            return common
+        return [
+            *common,
+            f"--service-account-private-key-file={self._service_account_key}", f"--root-ca-file={ca}",
+            # The default of 20 requests a second costs five seconds of start.
+            "--kube-api-qps=500", "--kube-api-burst=1000",
+        ]  # fmt: skip
+
+
+def _egress(socket_path: Path) -> dict[str, object]:
+    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": str(socket_path)}}}
+    return {
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": connection}],
+    }
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    """Return free ports of an address that only this cluster uses."""
+    sockets = [socket.create_server((host, 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@contextmanager
+def running_control_plane(programs: Mapping[str, Path], *, timeout: float = 120.0) -> Iterator[ControlPlane]:
+    """Run a control plane without node and network, and leave nothing of it behind.
+
+    Args:
+        programs: Each of `PROGRAMS` with its path.
+        timeout: Seconds until it is ready.
+
+    Raises:
+        ClusterError: It does not become ready.
+    """
+    with allocate() as plan:
+        folder = make_folder()
+        try:
+            plane = ControlPlane(programs, plan, folder)
+            try:
+                plane.start()
+                plane.wait_ready(timeout)
+                yield plane
+            finally:
+                plane.stop()
+        finally:
+            shutil.rmtree(folder)

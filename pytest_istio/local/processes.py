@@ -1,0 +1,64 @@
+"""Child processes that do not outlive the process that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+__all__ = ["adopt_orphans", "children", "die_with_parent", "started_at"]
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+# Loaded once, before any fork: a child between fork and exec must not load libraries.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Let the kernel send this process a signal when its parent ends; for `preexec_fn` or after a fork.
+
+    The kernel takes the end of the parent's *thread* for its end, so only the main thread may start
+    children that call this.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Make this process the new parent of all descendants whose own parent ends."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children() -> list[int]:
+    """Return the ids of this process's children, adopted ones and those not yet waited for included."""
+    me = os.getpid()
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal() and _parent(entry) == me
+    ]
+
+
+def started_at(pid: int) -> int | None:
+    """Return the start of a process in clock ticks since boot, None when there is no such process.
+
+    Together with the id it names a process for good; ids alone are used again.
+    """
+    fields = _stat(Path("/proc") / str(pid))
+    return int(fields[19]) if fields and fields[0] != "Z" else None
+
+
+def _parent(entry: Path) -> int | None:
+    fields = _stat(entry)
+    return int(fields[1]) if fields else None
+
+
+def _stat(entry: Path) -> list[str] | None:
+    """Return the fields of ``/proc/PID/stat`` from the third on, the state (see proc_pid_stat(5))."""
+    try:
+        text = (entry / "stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the program's name in parentheses and may hold anything, parentheses too.
+    return text.rpartition(")")[2].split()
