@@ -1,1 +1,1 @@
-"""What is known of Istio: the catalogue of releases, sources of manifests, injection, installation, the mesh."""
+"""What is known of Istio: catalogue of releases, sources of manifests, injection, installation, the mesh."""
