@@ -1,0 +1,33 @@
+"""The texts of failures: each names object, expectation, observation, likely cause and the next command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["finding", "report"]
+
+
+def finding(subject: str, *, expected: object, seen: object, cause: str = "", look: str = "") -> str:
+    """Return one problem as text.
+
+    Args:
+        subject: The object that is judged, such as ``Deployment istio-system/istio-pilot``.
+        expected: What should be the case.
+        seen: What is the case.
+        cause: What most likely brought it about; left out when empty.
+        look: The next command to type; left out when empty.
+    """
+    lines = [subject, f"  expected: {expected}", f"  seen:     {seen}"]
+    if cause:
+        lines.append(f"  likely:   {cause}")
+    if look:
+        lines.append(f"  look:     {look}")
+    return "\n".join(lines)
+
+
+def report(problems: Iterable[str]) -> str:
+    """Return the message of an assertion about `problems`, one below the other."""
+    return "\n" + "\n".join(problems)
