@@ -1,0 +1,236 @@
+"""What is known of each release of Istio, as data: one YAML file a minor version in ``catalog/``.
+
+The files hold exactly the fields of the classes below, under the same names; ``{version}`` inside a text stands
+for the release, such as ``1.0.5``. Supporting another minor version is adding a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from pytest_istio.errors import UnknownVersionError
+
+__all__ = [
+    "BookinfoSpec",
+    "Component",
+    "Endpoint",
+    "GatewaySpec",
+    "InjectorSpec",
+    "PortSpec",
+    "Release",
+    "ServiceSpec",
+    "SidecarSpec",
+    "minors",
+    "release",
+]
+
+FOLDER = Path(__file__).resolve().parent / "catalog"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Something that a pod of the control plane answers over HTTP."""
+
+    port: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """A Deployment of the control plane or of a gateway.
+
+    Attributes:
+        name: The Deployment's name.
+        containers: How many containers each of its pods declares.
+        images: Their images, in order.
+        ready: What says whether it is ready; None where the release has nothing of the kind.
+        version: What says which release it is.
+        sync: What says which proxies have taken which configuration.
+        optional: Whether an installation without it is complete, too.
+    """
+
+    name: str
+    containers: int
+    images: tuple[str, ...]
+    ready: Endpoint | None = None
+    version: Endpoint | None = None
+    sync: Endpoint | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class PortSpec:
+    """A port of a Service; `name` and `node_port` are None where the release sets none."""
+
+    port: int
+    name: str | None = None
+    node_port: int | None = None
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """A Service of the control plane and its ports, in order."""
+
+    name: str
+    ports: tuple[PortSpec, ...]
+
+
+@dataclass(frozen=True)
+class GatewaySpec:
+    """The ingress gateway: its Service and Deployment, and the names of its ports for HTTP and HTTPS."""
+
+    service: str
+    deployment: str
+    http: str
+    https: str
+
+
+@dataclass(frozen=True)
+class SidecarSpec:
+    """What injection adds to a pod."""
+
+    container: str
+    init_container: str
+    image: str
+    init_image: str
+    status_annotation: str
+
+
+@dataclass(frozen=True)
+class InjectorSpec:
+    """The webhook that injects sidecars: its MutatingWebhookConfiguration, Service and Deployment."""
+
+    webhook: str
+    service: str
+    deployment: str
+
+
+@dataclass(frozen=True)
+class BookinfoSpec:
+    """The sample application as this release ships it; `images` by Deployment."""
+
+    services: tuple[str, ...]
+    deployments: tuple[str, ...]
+    images: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is expected of one release of Istio.
+
+    Attributes:
+        version: Such as ``1.0.5``.
+        minor: Such as ``1.0``.
+        kubernetes: The oldest and newest Kubernetes minor version that work with the release as it was shipped.
+        adapted: The newest Kubernetes minor version that worked with migrated manifests; None if none did.
+        components: The Deployments.
+        jobs: The Jobs.
+        crds: The custom resource definitions of the manifests.
+        runtime_crds: Those that the control plane itself creates.
+        control_plane_services: The Services.
+        gateway: The ingress gateway.
+        sidecar: What injection adds.
+        injector: Who injects.
+        validation_webhook: The ValidatingWebhookConfiguration.
+        validation_webhook_at_runtime: Whether the control plane creates that one itself.
+        authority_secret: The Secret in which the control plane keeps its certificate authority, if it does.
+        workload_secret: The Secret that it makes for every service account, if it does: ``istio.{account}``.
+        bookinfo: The sample application.
+        notes: What a person who reads a result should know.
+    """
+
+    version: str
+    minor: str
+    kubernetes: tuple[str, str]
+    adapted: str | None
+    components: tuple[Component, ...]
+    jobs: tuple[str, ...]
+    crds: tuple[str, ...]
+    runtime_crds: tuple[str, ...]
+    control_plane_services: tuple[ServiceSpec, ...]
+    gateway: GatewaySpec
+    sidecar: SidecarSpec
+    injector: InjectorSpec
+    validation_webhook: str
+    validation_webhook_at_runtime: bool
+    authority_secret: str | None
+    workload_secret: str | None
+    bookinfo: BookinfoSpec
+    notes: tuple[str, ...]
+
+    def component(self, name: str) -> Component:
+        """Return the component of that name; KeyError if there is none."""
+        return {component.name: component for component in self.components}[name]
+
+
+def minors() -> tuple[str, ...]:
+    """Return the minor versions that the catalogue knows, oldest first."""
+    return tuple(sorted((path.stem for path in FOLDER.glob("*.yaml")), key=_numbers))
+
+
+@cache
+def release(version: str) -> Release:
+    """Return what is expected of a release of Istio; any patch of a known minor version is one.
+
+    Raises:
+        UnknownVersionError: The text is no version, or its minor version is not in the catalogue.
+    """
+    known = minors()
+    match = re.fullmatch(r"(\d+\.\d+)\.\d+(?:[-.][\w.-]+)?", version)
+    if match is None:
+        raise UnknownVersionError(
+            f"Istio version {version!r}: expected three numbers such as {known[-1]}.5. "
+            f"Known minor versions: {', '.join(known)}."
+        )
+    minor = match.group(1)
+    if minor not in known:
+        nearest = min(known, key=lambda each: _distance(_numbers(each), _numbers(minor)))
+        raise UnknownVersionError(
+            f"Istio version {version}: the catalogue has no minor version {minor}; the nearest is {nearest}. "
+            f"Known minor versions: {', '.join(known)}."
+        )
+    text = (FOLDER / f"{minor}.yaml").read_text(encoding="utf-8").replace("{version}", version)
+    data = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
+    return _made(Release, {**data, "version": version, "minor": minor}, minor)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _distance(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(abs(one - other) for one, other in zip(first, second, strict=True))
+
+
+def _made(kind: type[T], data: dict[str, Any], where: str) -> T:
+    """Make a dataclass of a mapping with exactly its fields."""
+    hints = typing.get_type_hints(kind)
+    if surplus := data.keys() - hints.keys():
+        raise ValueError(f"catalogue {where}: {kind.__name__} has no field {sorted(surplus)}")
+    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    return kind(**values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401  # a type and a JSON value
+    """Turn a JSON value into what a field's type wants."""
+    if isinstance(hint, types.UnionType):
+        return None if value is None else _value(typing.get_args(hint)[0], value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _made(hint, value, where)
+    if typing.get_origin(hint) is tuple:
+        element = typing.get_args(hint)[0]
+        return tuple(_value(element, each, f"{where}[{index}]") for index, each in enumerate(value))
+    expected = typing.get_origin(hint) or hint
+    if not isinstance(value, expected):
+        raise TypeError(f"catalogue {where}: expected {hint}, saw {value!r}")
+    return value
