@@ -1,4 +1,4 @@
-"""The API server as a program in a pod reaches it: by its ServiceAccount and with no more rights than that."""
+"""The API server as a program in a pod reaches it: by its ServiceAccount, with no other rights."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ class ApiError(Exception):
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
+
+
+_LOST = (ApiError, OSError, http.client.HTTPException, ValueError)
 
 
 class Event(NamedTuple):
@@ -153,10 +156,10 @@ class ClusterApi:
                 for event in self._follow(path, query or {}, accept):
                     pause = _FIRST_PAUSE
                     yield event
-            except (ApiError, OSError, http.client.HTTPException, ValueError) as error:  # noqa: PERF203  # that is the point
+            except _LOST as error:  # each loss is told and survived
                 on_error(error)
-                time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(pause)
 
     def _follow(self, path: str, query: Mapping[str, str], accept: str) -> Iterator[Event]:
         """List, then watch until the server ends the watch."""
