@@ -1,0 +1,134 @@
+"""BKI: the sample application runs in the mesh and works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.findings import finding, report
+from pytest_istio.istio import observations
+
+if TYPE_CHECKING:
+    from pytest_istio.bookinfo import Bookinfo
+    from pytest_istio.gateway import Gateway
+    from pytest_istio.istio.mesh import Mesh
+
+RUNNING = ["CP-001[istio-pilot]", "BKI-001"]
+ANSWERING = ["CP-001[istio-pilot]", "CP-001[istio-ingressgateway]", "BKI-001", "ING-002"]
+
+
+@pytest.mark.istio("BKI-001", level="core", requires=["CP-001[istio-pilot]"])
+def test_deployments_are_available(mesh: Mesh, bookinfo: Bookinfo) -> None:
+    """Each of bookinfo's deployments has all its replicas updated and available.
+
+    Source: Istio, "Bookinfo Application".
+    """
+    problems = observations.bookinfo_available(mesh, bookinfo.namespace)
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("BKI-002", level="core", requires=["CP-001[istio-pilot]"])
+def test_pods_have_application_and_sidecar_ready(mesh: Mesh, bookinfo: Bookinfo) -> None:
+    """Each pod of bookinfo has its application container and the sidecar, both ready.
+
+    Source: Istio, "Bookinfo Application": READY 2/2. The sidecar may be an ordinary container or, in later
+    releases, an init container that keeps running.
+    """
+    problems = observations.bookinfo_pods_ready(mesh, bookinfo.namespace)
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("BKI-003", level="core", requires=["BKI-001"])
+def test_services_have_endpoints(mesh: Mesh, bookinfo: Bookinfo) -> None:
+    """Each of bookinfo's services has at least one ready address behind it.
+
+    Source: Kubernetes, "EndpointSlices".
+    """
+    problems = [
+        problem
+        for service in mesh.release.bookinfo.services
+        for problem in observations.service_has_endpoints(mesh, bookinfo.namespace, service)
+    ]
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("BKI-004", level="core")
+def test_images_are_of_this_release(mesh: Mesh, bookinfo: Bookinfo) -> None:
+    """Bookinfo's pods run the images that belong to this Istio release.
+
+    Source: the release's samples/bookinfo.
+    """
+    problems = observations.bookinfo_images(mesh, bookinfo.namespace)
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("BKI-005", level="core", requires=RUNNING)
+def test_productpage_from_inside_the_mesh(bookinfo: Bookinfo) -> None:
+    """A pod of the mesh that asks productpage by its service name gets the page.
+
+    Source: Istio, "Bookinfo Application", confirming that it runs, from the ratings pod.
+    """
+    answer = bookinfo.request_inside("/productpage")
+    assert answer.status == 200 and "<title>Simple Bookstore App</title>" in answer.text, (
+        finding(  # noqa: PT018
+            f"http://productpage:9080/productpage, asked by {answer.pod}",
+            expected="200 and the title Simple Bookstore App",
+            seen=f"{answer.status}: {answer.text[:200]!r}",
+            cause="the caller's or productpage's sidecar has no configuration",
+            look=f"kubectl -n {bookinfo.namespace} logs {answer.pod} -c istio-proxy",
+        )
+    )
+
+
+@pytest.mark.istio("BKI-006", level="core", requires=ANSWERING)
+def test_every_hop_passes_its_proxy(mesh: Mesh, bookinfo: Bookinfo, gateway: Gateway) -> None:
+    """One request shows under one id in the access logs of the gateway and of every sidecar on its way.
+
+    Source: Istio, MeshConfig accessLogFile (on in 1.0: /dev/stdout) and Envoy's x-request-id. Proves that
+    the mesh carries the traffic, and the services do not talk past it.
+    """
+    problems = observations.hops_of_one_request(mesh, bookinfo.namespace, gateway)
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("BKI-007", level="core", requires=ANSWERING)
+@pytest.mark.usefixtures("bookinfo")
+def test_all_versions_of_reviews_are_seen(gateway: Gateway) -> None:
+    """Without routing rules all three versions of reviews answer in turn: no stars, black ones, red ones.
+
+    Source: Istio, "Bookinfo Application". With round robin or random choice of three, sixty requests miss
+    one version by chance with a probability below 1e-10.
+    """
+    seen = gateway.review_versions(60)
+    missing = {"v1", "v2", "v3"} - set(seen)
+    assert not missing, finding(
+        f"{gateway.url}/productpage, 60 requests",
+        expected="reviews v1, v2 and v3 each at least once",
+        seen=dict(seen),
+        cause="a routing rule for reviews is left over, or pods of a version get no traffic",
+        look="kubectl get virtualservices,destinationrules --all-namespaces",
+    )
+
+
+@pytest.mark.istio("BKI-008", level="core", requires=ANSWERING)
+@pytest.mark.usefixtures("bookinfo")
+def test_details_and_reviews_are_shown(gateway: Gateway) -> None:
+    """The page shows the book's details and reviews, not that one of them cannot be had.
+
+    Source: Istio, "Bookinfo Application". productpage answers 200 as well when the others do not answer it.
+    """
+    page = gateway.get("/productpage").text
+    for part in ("product details", "product reviews"):
+        assert f"Error fetching {part}" not in page, finding(
+            f"{gateway.url}/productpage",
+            expected=f"{part}",
+            seen=f"Error fetching {part}",
+            cause="productpage's sidecar cannot reach the service: no endpoint, or certificates do not match",
+            look="kubectl logs deployment/productpage-v1 -c istio-proxy --tail=20",
+        )
+    assert "Book Details" in page and "Book Reviews" in page, (
+        finding(  # noqa: PT018
+            f"{gateway.url}/productpage", expected="Book Details and Book Reviews", seen=page[:300]
+        )
+    )

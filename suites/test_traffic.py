@@ -1,0 +1,88 @@
+"""TRF: requests go where the rules say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio import traffic
+from pytest_istio.findings import finding
+from pytest_istio.paths import fixtures_folder
+
+if TYPE_CHECKING:
+    from pytest_istio.fixtures import Routes
+    from pytest_istio.gateway import Gateway
+
+SAMPLES = fixtures_folder() / "bookinfo" / "1.0.5" / "networking"
+SUBSETS: Path = SAMPLES / "destination-rule-all.yaml"
+ANSWERING = ["CP-001[istio-pilot]", "CP-001[istio-ingressgateway]", "BKI-001", "ING-002"]
+LOOK = "kubectl get virtualservices,destinationrules --all-namespaces -o yaml"
+
+pytestmark = pytest.mark.usefixtures("bookinfo")
+
+
+@pytest.mark.istio("TRF-001", level="core", requires=ANSWERING)
+def test_all_traffic_to_one_version(gateway: Gateway, routes: Routes) -> None:
+    """With every route set to v1 no page shows stars.
+
+    Source: Istio, "Configuring Request Routing".
+    """
+    routes.apply(SUBSETS, SAMPLES / "virtual-service-all-v1.yaml")
+    gateway.wait_review_versions({"v1"})
+    seen = gateway.review_versions(30)
+    assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 in each of 30 requests", dict(seen))
+
+
+@pytest.mark.istio("TRF-002", level="core", requires=ANSWERING)
+def test_route_by_user(gateway: Gateway, routes: Routes) -> None:
+    """One user is sent to another version than everybody else, by a header that productpage passes on.
+
+    Source: Istio, "Configuring Request Routing", route based on user identity.
+    """
+    routes.apply(
+        SUBSETS, SAMPLES / "virtual-service-all-v1.yaml", SAMPLES / "virtual-service-reviews-test-v2.yaml"
+    )
+    with gateway.signed_in("jason") as jason:
+        jason.wait_review_versions({"v2"})
+        seen = jason.review_versions(20)
+        assert set(seen) == {"v2"}, _distribution(
+            gateway, "reviews v2 in each of jason's 20 requests", dict(seen)
+        )
+    gateway.wait_review_versions({"v1"})
+    seen = gateway.review_versions(20)
+    assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 for everybody else", dict(seen))
+
+
+@pytest.mark.istio("TRF-003", level="core", requires=ANSWERING)
+@pytest.mark.parametrize(
+    ("sample", "shares"),
+    [
+        pytest.param("virtual-service-reviews-50-v3.yaml", {"v1": 0.5, "v3": 0.5}, id="50-50"),
+        pytest.param("virtual-service-reviews-80-20.yaml", {"v1": 0.8, "v2": 0.2}, id="80-20"),
+        pytest.param("virtual-service-reviews-90-10.yaml", {"v1": 0.9, "v2": 0.1}, id="90-10"),
+    ],
+)
+def test_weights(gateway: Gateway, routes: Routes, sample: str, shares: dict[str, float]) -> None:
+    """Requests are split between versions by their weights.
+
+    Source: Istio, "Traffic Shifting". The sample size comes from the error bounds: a right split fails
+    with a probability of 1e-6, a split that is off by fifteen points passes with one of 0.01.
+    """
+    routes.apply(SUBSETS, SAMPLES / sample)
+    gateway.wait_review_versions(set(shares))
+    test = traffic.SplitTest(shares, alpha=1e-6, power=0.99, off_by=0.15)
+    seen = gateway.review_versions(test.requests)
+    assert set(seen) <= set(shares), _distribution(gateway, f"only versions {sorted(shares)}", dict(seen))
+    assert test.accepts(seen), _distribution(gateway, test.expectation, dict(seen))
+
+
+def _distribution(gateway: Gateway, expected: str, seen: dict[str, int]) -> str:
+    return finding(
+        f"{gateway.url}/productpage",
+        expected=expected,
+        seen=seen,
+        cause="the virtual service or the subsets of reviews did not reach every sidecar",
+        look=LOOK,
+    )
