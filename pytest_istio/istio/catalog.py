@@ -1,7 +1,7 @@
 """What is known of each release of Istio, as data: one YAML file a minor version in ``catalog/``.
 
-The files hold exactly the fields of the classes below, under the same names; ``{version}`` inside a text stands
-for the release, such as ``1.0.5``. Supporting another minor version is adding a file.
+The files hold exactly the fields of the classes below, under the same names; ``{version}`` inside a text
+stands for the release, such as ``1.0.5``. Supporting another minor version is adding a file.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Release:
     Attributes:
         version: Such as ``1.0.5``.
         minor: Such as ``1.0``.
-        kubernetes: The oldest and newest Kubernetes minor version that work with the release as it was shipped.
+        kubernetes: The oldest and newest Kubernetes minor version that take the release as it was shipped.
         adapted: The newest Kubernetes minor version that worked with migrated manifests; None if none did.
         components: The Deployments.
         jobs: The Jobs.
