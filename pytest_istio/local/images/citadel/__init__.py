@@ -1,0 +1,1 @@
+"""Citadel: gives every ServiceAccount a certificate, in a Secret that its pods mount."""
