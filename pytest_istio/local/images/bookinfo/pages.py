@@ -16,7 +16,7 @@ PRODUCT: dict[str, Any] = {
 
 _STARS = 5
 
-# Stars by the end of their class only: people look for the whole name in the page to see whether there are any.
+# Stars by the end of their class only: people look for the whole name in a page to see if it has stars.
 _STYLE = """
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color: #24292f; background: #f6f7f9 }
 nav { background: #1f3a5f; color: #fff; padding: .7rem 1.5rem; display: flex; align-items: center }
