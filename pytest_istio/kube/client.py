@@ -1,0 +1,380 @@
+"""The client: what can be asked of an API server."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_istio.kube import streams
+from pytest_istio.kube.connection import Connection
+from pytest_istio.kube.discovery import Discovery, Resource
+from pytest_istio.kube.errors import KubeError, NotFoundError
+from pytest_istio.kube.watch import Event, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from pytest_istio.kube.deadline import Deadline
+    from pytest_istio.kube.objects import Body, Object
+
+__all__ = ["Kube"]
+
+PAGE = 500
+"""Objects in one answer of a list, as kubectl asks for; bounds the memory that a big list takes."""
+
+PATCHES = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+}
+
+
+class Kube:
+    """One API server; bodies are plain JSON objects. Safe to share between threads.
+
+    Every method raises `KubeError`, or the subclass that fits, when the server answers with an error or not
+    at all. What fails in passing (429, 5xx, resets) is tried again for ten seconds where that is safe.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._discovery = Discovery(connection)
+        self.learn = self._discovery.learn
+        self.resource = self._discovery.resource
+        self.served = self._discovery.served
+
+    @classmethod
+    def connect(
+        cls, kubeconfig: Path | None, context: str | None = None, *, request_timeout: float = 10.0
+    ) -> Kube:
+        """Return a client for a kubeconfig context; nothing is sent yet.
+
+        Args:
+            kubeconfig: The file; None for ``KUBECONFIG`` or the one in the home folder.
+            context: A context of the file; None for its current one.
+            request_timeout: Seconds that the server may be silent during one request.
+
+        Raises:
+            ClusterError: The file cannot be read, or has no such context.
+        """
+        return cls(Connection(kubeconfig, context, request_timeout=request_timeout))
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return self._connection.server
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._connection.close()
+
+    def version(self) -> Object:
+        """Return what the server says of its version, ``gitVersion`` and more."""
+        return self.json("GET", "/version")
+
+    def ready(self) -> bool:
+        """Return whether the server calls itself ready, asked once."""
+        try:
+            self._connection.ask("/readyz").close()
+        except KubeError:
+            return False
+        return True
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> bytes:
+        """Return the answer to any request, as it came.
+
+        Args:
+            method: Such as ``GET``.
+            path: Below the server's URL, such as ``/api/v1/nodes``.
+            query: Parameters; a list gives a parameter several times.
+            body: A JSON value, or bytes that are sent as they are.
+            content_type: What the body is.
+            timeout: Seconds that the server may be silent; None for the client's usual bound.
+        """
+        headers = {"Content-Type": content_type} if body is not None else None
+        return self._connection.request(
+            method, path, query=query, body=body, headers=headers, timeout=timeout
+        )
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> Object:
+        """Return the answer to any request that is answered with a JSON object; arguments as in `request`."""
+        answer: Object = json.loads(
+            self.request(method, path, query=query, body=body, content_type=content_type, timeout=timeout)
+        )
+        return answer
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object:
+        """Return one object.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        return self.json("GET", self.resource(api_version, kind).path(namespace, name))
+
+    def find(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """Return one object, or None when there is none of that name."""
+        try:
+            return self.get(api_version, kind, name, namespace)
+        except NotFoundError:
+            return None
+
+    def pages(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> Iterator[list[Object]]:
+        """Give the objects of a kind in portions of at most 500, so that many of them need little memory.
+
+        Arguments as in `list`.
+        """
+        resource = self.resource(api_version, kind)
+        for answer in self._answers(resource, namespace, _selectors(labels, fields)):
+            yield answer["items"]
+
+    def list(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> list[Object]:
+        """Return the objects of a kind, with apiVersion and kind filled in.
+
+        Args:
+            api_version: Such as ``apps/v1``.
+            kind: Such as ``Deployment``.
+            namespace: None for all namespaces.
+            labels: A label selector, such as ``app=reviews,version!=v1``.
+            fields: A field selector, such as ``status.phase=Running``.
+        """
+        pages = self.pages(api_version, kind, namespace, labels=labels, fields=fields)
+        return [item for page in pages for item in page]
+
+    def watch(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        deadline: Deadline,
+    ) -> Iterator[Event]:
+        """Give what happens to the objects of a kind, starting with all that exist, until the deadline.
+
+        Arguments as in `list`; what ends a watch (410, 429, 5xx, resets, closed streams) is survived.
+        """
+        watch = self.follow(api_version, kind, namespace, labels=labels, fields=fields, deadline=deadline)
+        for event in watch:
+            if event.type != "SYNCED":
+                yield event
+
+    def follow(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+        deadline: Deadline,
+    ) -> Watch:
+        """Return a watch that another thread can close, and that also reports being ``SYNCED``."""
+        resource = self.resource(api_version, kind)
+        query = _selectors(labels, fields)
+        return Watch(
+            self._connection,
+            resource.path(namespace),
+            query,
+            lambda: self._answers(resource, namespace, query),
+            deadline,
+        )
+
+    def create(self, obj: Object) -> Object:
+        """Create an object and return it as stored.
+
+        Raises:
+            ConflictError: It exists already.
+        """
+        return self.json("POST", self._path_of(obj, collection=True), body=obj)
+
+    def apply(self, obj: Object, *, manager: str, force: bool = True) -> Object:
+        """Create an object or bring it to what `obj` says (server-side apply), and return it as stored.
+
+        Args:
+            obj: What is wanted; fields that it does not name are left to others.
+            manager: The name under which the fields are owned.
+            force: Take over fields that somebody else owns, instead of raising `ConflictError`.
+        """
+        return self.json(
+            "PATCH",
+            self._path_of(obj),
+            query={"fieldManager": manager, "force": str(force).lower()},
+            body=obj,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def patch(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None,
+        body: Body,
+        *,
+        how: Literal["merge", "json", "strategic"] = "merge",
+    ) -> Object:
+        """Change an object and return it as stored; custom resources know no ``strategic`` patch."""
+        path = self.resource(api_version, kind).path(namespace, name)
+        return self.json("PATCH", path, body=body, content_type=PATCHES[how])
+
+    def replace(self, obj: Object) -> Object:
+        """Replace an object by `obj` and return it as stored.
+
+        Raises:
+            ConflictError: `obj` carries a resourceVersion, and it is not the newest one.
+        """
+        return self.json("PUT", self._path_of(obj), body=obj)
+
+    def delete(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace: int | None = None,
+        propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+    ) -> None:
+        """Ask for an object to be deleted; that there is none is fine.
+
+        Args:
+            api_version: Such as ``v1``.
+            kind: Such as ``Pod``.
+            name: The object's name.
+            namespace: None for what belongs to the whole cluster.
+            grace: Seconds that a pod gets to end; None for its own setting.
+            propagation: What becomes of the objects that it owns.
+        """
+        options: Object = {"propagationPolicy": propagation}
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
+        try:
+            self.request("DELETE", self.resource(api_version, kind).path(namespace, name), body=options)
+        except NotFoundError:
+            return
+
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None = None,
+        *,
+        tail: int | None = None,
+        previous: bool = False,
+    ) -> str:
+        """Return the log of a container.
+
+        Args:
+            namespace: The pod's namespace.
+            pod: The pod's name.
+            container: None where the pod has only one.
+            tail: How many of the last lines; None for all.
+            previous: The log of the run before the last restart.
+        """
+        query: dict[str, Any] = {"previous": str(previous).lower()}
+        if container is not None:
+            query["container"] = container
+        if tail is not None:
+            query["tailLines"] = tail
+        path = self.resource("v1", "Pod").path(namespace, pod)
+        return self.request("GET", f"{path}/log", query=query).decode(errors="replace")
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        command: Sequence[str],
+        *,
+        container: str | None = None,
+        timeout: float | None = None,
+    ) -> streams.Executed:
+        """Run a program in a container and return what it printed and its exit code.
+
+        Args:
+            namespace: The pod's namespace.
+            pod: The pod's name.
+            command: The program and its arguments; no shell is involved.
+            container: None where the pod has only one.
+            timeout: Seconds until the program must have ended; None for the client's usual bound.
+
+        Raises:
+            UnreachableError: The program did not end in time.
+        """
+        return streams.execute(
+            self._connection, namespace, pod, command, container=container, timeout=timeout
+        )
+
+    def port_forward(self, namespace: str, pod: str, port: int) -> AbstractContextManager[tuple[str, int]]:
+        """Forward connections to a port of a pod, inside the context.
+
+        The context's value is the host and port on this machine where it listens.
+        """
+        return streams.forward(self._connection, namespace, pod, port)
+
+    def _path_of(self, obj: Object, *, collection: bool = False) -> str:
+        metadata = obj["metadata"]
+        resource = self.resource(obj["apiVersion"], obj["kind"])
+        return resource.path(metadata.get("namespace") or "default", None if collection else metadata["name"])
+
+    def _answers(
+        self, resource: Resource, namespace: str | None, query: Mapping[str, Any]
+    ) -> Iterator[Object]:
+        following: str | None = ""
+        while following is not None:
+            page = {**query, "limit": PAGE, **({"continue": following} if following else {})}
+            try:
+                answer = self.json("GET", resource.path(namespace), query=page)
+            except KubeError as error:
+                # The snapshot behind the list has expired; the server offers to go on with a newer one.
+                following = (error.details.get("metadata") or {}).get("continue")
+                if error.status != HTTPStatus.GONE or not following:
+                    raise
+                continue
+            answer["items"] = answer["items"] or []
+            for item in answer["items"]:
+                item["apiVersion"], item["kind"] = resource.api_version, resource.kind
+            yield answer
+            following = answer["metadata"].get("continue") or None
+
+
+def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:
+    chosen = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: value for name, value in chosen.items() if value}

@@ -1,0 +1,250 @@
+"""Connections to one API server: where it is, how to log in, and sending it requests that may be retried.
+
+The official client knows kubeconfig files, ways of logging in, proxies and TLS; from there on bodies are
+raw, since its typed models cost ten times as much and cannot hold API groups of Istio's early days.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies
+
+import tenacity
+import urllib3
+import yaml
+from kubernetes.client import Configuration
+from kubernetes.client.rest import RESTClientObject
+from kubernetes.config import ConfigException, load_kube_config
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_istio.kube.objects import Body
+
+__all__ = ["Connection"]
+
+POOL_SIZE = 32
+"""Connections kept open: eight that apply, and the watches beside them."""
+
+RETRY_SECONDS = 10.0
+"""How long a request that failed in passing is tried again; what is longer down is down."""
+
+UNTOUCHED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Answers that may pass and say that nothing was done."""
+
+TRANSIENT = UNTOUCHED | {
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+"""Answers that may pass, and may hide that the request was carried out."""
+
+NOT_SENT = "NotSent"
+"""The reason of an `UnreachableError` when the server cannot have seen the request."""
+
+
+class Connection:
+    """Sends requests to the API server of one kubeconfig context; safe to share between threads."""
+
+    def __init__(self, kubeconfig: Path | None, context: str | None, *, request_timeout: float) -> None:
+        """Read the configuration; nothing is sent yet.
+
+        Args:
+            kubeconfig: The file; None for ``KUBECONFIG`` or the one in the home folder.
+            context: A context of the file; None for its current one.
+            request_timeout: Seconds that the server may be silent during one request.
+
+        Raises:
+            ClusterError: The file cannot be read, or has no such context.
+        """
+        self._kubeconfig = kubeconfig
+        self._context = context
+        self.request_timeout = request_timeout
+        with self.configuration() as configuration:
+            self._configuration = configuration
+            self._pool = _pool(configuration)
+        self.server: str = configuration.host
+
+    @contextmanager
+    def configuration(self) -> Iterator[Configuration]:
+        """Give the official client's configuration; its certificate files exist only inside the context.
+
+        The client writes certificates and keys that a kubeconfig embeds to files and removes them when the
+        interpreter ends in good order; a key must not outlive a killed run.
+        """
+        configuration = Configuration()
+        with tempfile.TemporaryDirectory(prefix="pytest-istio-") as folder:
+            try:
+                load_kube_config(  # type: ignore[no-untyped-call]  # the client annotates only a part of itself
+                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
+                    context=self._context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                    temp_file_path=folder,
+                )
+            except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+                # The last two are how the client takes a file that is not a mapping.
+                raise ClusterError(_unusable(self._kubeconfig, self._context, error)) from error
+            configuration.connection_pool_maxsize = POOL_SIZE
+            if _is_loopback(configuration.host) and configuration.proxy in getproxies().values():
+                configuration.proxy = None
+            yield configuration
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """Return the body of the answer, trying again for `RETRY_SECONDS` what failed in passing.
+
+        Raises:
+            KubeError: The server answered with an error, or did not answer.
+        """
+        request = _Request(method, path, query or {}, body, headers or {}, timeout or self.request_timeout)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(request.may_be_repeated),
+            wait=_pause,
+            stop=tenacity.stop_before_delay(RETRY_SECONDS),
+            reraise=True,
+        )
+        return retrying(lambda: self._send(request).data)
+
+    def ask(
+        self, path: str, *, query: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send one GET, once, and return the answer with its body still to be read.
+
+        Raises:
+            KubeError: The server answered with an error, or did not answer.
+        """
+        request = _Request("GET", path, query or {}, timeout=timeout or self.request_timeout)
+        return self._send(request, stream=True)
+
+    def authorization(self) -> dict[str, str]:
+        """Return the headers that log in; a token that has run out is renewed on the way."""
+        settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
+        ways = settings.values()
+        return {way["key"]: way["value"] for way in ways if way["in"] == "header" and way["value"]}
+
+    def close(self) -> None:
+        """Close the connections that nobody uses at the moment."""
+        self._pool.clear()
+
+    def _send(self, request: _Request, *, stream: bool = False) -> urllib3.BaseHTTPResponse:
+        query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
+        body = request.body
+        try:
+            response = self._pool.request(
+                request.method,
+                f"{self.server}{request.path}{query}",
+                body=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
+                headers={"Accept": "application/json", **self.authorization(), **request.headers},
+                timeout=request.timeout,
+                retries=False,
+                preload_content=not stream,
+            )
+            if response.status < HTTPStatus.MULTIPLE_CHOICES:
+                return response
+            answer = response.data
+        except urllib3.exceptions.HTTPError as error:
+            raise _unreachable(self.server, request, error) from error
+        raise from_answer(str(request), response.status, answer, response.headers.get("Retry-After"))
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    query: Mapping[str, Any]
+    body: Body | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def may_be_repeated(self, error: BaseException) -> bool:
+        """Whether `error` may pass, and sending the request twice does no more than sending it once."""
+        if not isinstance(error, KubeError):
+            return False
+        repeatable = self.method != "POST" and "json-patch" not in self.headers.get("Content-Type", "")
+        if isinstance(error, UnreachableError):
+            return repeatable or error.reason == NOT_SENT
+        return error.status in (TRANSIENT if repeatable else UNTOUCHED)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Return the seconds to wait before the next try: what the server asks for, else a growing time."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, KubeError) and error.retry_after is not None:
+        return error.retry_after
+    return tenacity.wait_random_exponential(multiplier=0.1, max=1.0)(state)
+
+
+def _pool(configuration: Configuration) -> urllib3.PoolManager:
+    """Return the official client's connection pool, with the certificates held in memory."""
+    pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    if not configuration.host.startswith("https"):
+        return pool
+    settings = pool.connection_pool_kw
+    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if not configuration.verify_ssl:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    if configuration.cert_file:
+        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+    for name in ("ca_certs", "cert_file", "key_file", "ca_cert_data"):
+        settings.pop(name, None)
+    settings["ssl_context"] = tls
+    return pool
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> str:
+    file = f"kubeconfig {kubeconfig}" if kubeconfig else "kubeconfig (KUBECONFIG or ~/.kube/config)"
+    chosen = f", context {context!r}" if context else ""
+    if kubeconfig and not Path(kubeconfig).exists():
+        return f"{file}: no such file."
+    why = " ".join(str(error).split())
+    return f"{file}{chosen} cannot be used: {why}. See `kubectl config get-contexts`."
+
+
+def _unreachable(server: str, request: _Request, error: urllib3.exceptions.HTTPError) -> UnreachableError:
+    sent = not isinstance(error, urllib3.exceptions.NewConnectionError)
+    text = str(error) if sent else str(error).rpartition(": ")[2]
+    if isinstance(error, urllib3.exceptions.SSLError):
+        likely = "the kubeconfig belongs to another cluster, or its certificates have expired"
+    elif isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        likely = "the API server is overloaded or hangs"
+    else:
+        likely = "the cluster is not running, or is not reached from here"
+    return UnreachableError(
+        f"{request}: no answer from the API server at {server}: {text}. "
+        f"Likely {likely}; try `kubectl cluster-info`.",
+        reason="NoAnswer" if sent else NOT_SENT,
+        path=str(request),
+    )

@@ -1,0 +1,233 @@
+"""Reading manifests: files of Kubernetes objects, from anybody, so nothing in them is trusted.
+
+Whatever a file holds, the answer is a list of objects or a `ManifestError` of one line that names file and
+line, in bounded time and memory. Values are read as kubectl reads them, but for two habits of YAML 1.1 that
+turn text into something else: dates stay text, and so do ``12:30:45`` and its like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.errors import ManifestError
+from pytest_istio.kube import yaml_text
+from pytest_istio.kube.objects import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_istio.kube.objects import Object
+
+__all__ = ["Manifests", "load", "parse"]
+
+SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+MAX_BYTES = 64 * 2**20
+"""The size of all files together; Istio's own manifests are below 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """Objects as they were written down.
+
+    Attributes:
+        objects: The objects in the order of the files.
+        source: Where they come from, for people.
+        sha256: Of the file; of a folder, over the lines that ``sha256sum`` would print for its files.
+        warnings: What was odd and has been accepted.
+    """
+
+    objects: tuple[Object, ...]
+    source: str
+    sha256: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    obj: Object
+    where: str
+
+
+def load(path: Path, *, source: str | None = None) -> Manifests:
+    """Read a file, or the files ``*.yaml``, ``*.yml`` and ``*.json`` of a folder in the order of their names.
+
+    Args:
+        path: The file or folder.
+        source: Where it comes from, for people; None for the path.
+
+    Raises:
+        ManifestError: A file cannot be read or is too large, is not YAML or JSON, holds something that is no
+            object, or an object is there twice; or there is no object at all.
+    """
+    found: list[_Found] = []
+    warnings: list[str] = []
+    digests: list[tuple[str, str]] = []
+    left = MAX_BYTES
+    for file in _files(path):
+        content = _read(file, left)
+        left -= len(content)
+        digests.append((hashlib.sha256(content).hexdigest(), file.name))
+        objects, odd = _objects_of(content, str(file), as_json=file.suffix == ".json")
+        found += objects
+        warnings += odd
+    if not found:
+        msg = f"{path}: no Kubernetes object in it."
+        raise ManifestError(msg)
+    _refuse_duplicates(found)
+    if path.is_dir():
+        listing = "".join(f"{digest}  {name}\n" for digest, name in digests)
+        digest = hashlib.sha256(listing.encode()).hexdigest()
+    else:
+        digest = digests[0][0]
+    return Manifests(tuple(item.obj for item in found), source or str(path), digest, tuple(warnings))
+
+
+def parse(text: str | bytes, *, origin: str) -> tuple[list[Object], list[str]]:
+    """Return the objects of a YAML text and what was odd in it.
+
+    Args:
+        text: YAML, with any number of documents; JSON is YAML, too.
+        origin: What to call the text in messages.
+
+    Raises:
+        ManifestError: It is not YAML, or holds something that is no object.
+    """
+    content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    found, warnings = _objects_of(content, origin, as_json=False)
+    return [item.obj for item in found], warnings
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+            if not files:
+                msg = f"{path}: the folder has no *.yaml, *.yml or *.json file."
+                raise ManifestError(msg)
+            return files
+        if path.is_file():
+            return [path]
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    msg = f"{path}: {'neither a file nor a folder' if path.exists() else 'no such file or folder'}."
+    raise ManifestError(msg)
+
+
+def _read(file: Path, limit: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(content) > limit:
+        msg = f"{file}: the manifests are larger than {MAX_BYTES // 2**20} MiB; split them, or apply apart."
+        raise ManifestError(msg)
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> ManifestError:
+    return ManifestError(f"{path}: cannot be read: {error.strerror}.")
+
+
+def _objects_of(content: bytes, origin: str, *, as_json: bool) -> tuple[list[_Found], list[str]]:
+    warnings: list[str] = []
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        msg = f"{origin}:{line}: not UTF-8 text."
+        raise ManifestError(msg) from error
+    documents = (
+        _json_document(text, origin, warnings) if as_json else yaml_text.documents(text, origin, warnings)
+    )
+    found = [_Found(obj, where) for document, where in documents for obj in _flattened(document, where)]
+    return found, warnings
+
+
+def _json_document(text: str, origin: str, warnings: list[str]) -> Iterator[tuple[object, str]]:
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        obj = dict(pairs)
+        if len(obj) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in obj if keys.count(key) > 1)
+            warnings.append(f"{origin}: key {twice!r} is there twice in an object; the last one counts.")
+        return obj
+
+    try:
+        yield json.loads(text, object_pairs_hook=object_of), origin
+    except json.JSONDecodeError as error:
+        msg = f"{origin}:{error.lineno}: not JSON: {error.msg}."
+        raise ManifestError(msg) from error
+    except (RecursionError, ValueError) as error:
+        msg = f"{origin}: nested too deeply, or a number is too long."
+        raise ManifestError(msg) from error
+
+
+def _flattened(document: object, where: str) -> Iterator[Object]:
+    """Give the objects of a document: none for an empty one, those in it for a List."""
+    if document is None:
+        return
+    if not isinstance(document, dict):
+        msg = f"{where}: a Kubernetes object was expected, not {_called(document)}."
+        raise ManifestError(msg)
+    kind, items = document.get("kind"), document.get("items")
+    if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list | None):
+        for item in items or []:
+            yield from _flattened(item, where)
+        return
+    yield _checked(document, where)
+
+
+def _checked(obj: Object, where: str) -> Object:
+    for field in ("apiVersion", "kind"):
+        if not isinstance(obj.get(field), str) or not obj[field]:
+            msg = f"{where}: no Kubernetes object: {field} must be text, it is {_called(obj.get(field))}."
+            raise ManifestError(msg)
+    metadata = obj.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
+        msg = f"{where}: {obj['kind']} without a name: metadata.name must be text, it is {_called(name)}."
+        raise ManifestError(msg)
+    if not isinstance(metadata.get("namespace"), str | None):
+        msg = f"{where}: {obj['kind']} {name}: metadata.namespace must be text."
+        raise ManifestError(msg)
+    odd = next(_not_json(obj), None)
+    if odd is not None:
+        msg = f"{where}: {obj['kind']} {name}: {odd} is no value of JSON."
+        raise ManifestError(msg)
+    return obj
+
+
+def _not_json(value: object) -> Iterator[str]:
+    """Give what no API server takes: numbers that are none, bytes, sets."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _not_json(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _not_json(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield str(value)
+    elif not isinstance(value, str | int | float | None):
+        yield _called(value)
+
+
+def _called(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "missing"}
+    return names.get(type(value)) or f"a {type(value).__name__}"
+
+
+def _refuse_duplicates(found: list[_Found]) -> None:
+    places: dict[tuple[str, str, str | None, str], str] = {}
+    for item in found:
+        ref = Ref.of(item.obj)
+        before = places.setdefault((ref.group, ref.kind, ref.namespace, ref.name), item.where)
+        if before is not item.where:
+            msg = f"{item.where}: {ref} is there already, at {before}."
+            raise ManifestError(msg)
