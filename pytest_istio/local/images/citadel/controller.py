@@ -1,4 +1,4 @@
-"""Keeps one Secret for every ServiceAccount: issued, issued again when it is gone, removed with the account."""
+"""Keeps one Secret for every ServiceAccount: issued, issued again when gone, removed with its account."""
 
 from __future__ import annotations
 
