@@ -1,0 +1,1 @@
+"""A small kubectl: what the scripts of Istio's install jobs call, with the rights of their ServiceAccount."""
