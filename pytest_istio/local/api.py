@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import aiohttp
@@ -11,8 +12,8 @@ import aiohttp
 from pytest_istio.errors import ClusterError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
 __all__ = ["Api", "ApiError", "Informer", "Object"]
 
@@ -57,18 +58,21 @@ class Api:
     Paths are API paths with their query left out, such as ``/api/v1/namespaces/default/pods/web``.
     """
 
-    def __init__(self, server: str, tls: ssl.SSLContext) -> None:
+    def __init__(self, server: str, authority: Path, token: str) -> None:
         """Connect to nothing yet.
 
         Args:
             server: The server's URL.
-            tls: Trusts the server's certificate and carries the client's.
+            authority: The certificate authority's certificate, a PEM file.
+            token: The bearer token of the user that the client acts as.
         """
         self.server = server
-        self._tls = tls
+        tls = ssl.create_default_context(cafile=authority)
         # No proxy of the environment is ever asked: the server is on this machine.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0), timeout=aiohttp.ClientTimeout(total=30)
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            timeout=aiohttp.ClientTimeout(total=30),
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
         )
 
     async def close(self) -> None:
@@ -90,7 +94,7 @@ class Api:
             ApiError: The answer is no success, or there is none.
         """
         data = None if body is None else json.dumps(body)
-        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        headers = {"Content-Type": content_type}
         url = self.server + path
         try:
             async with self._session.request(method, url, params=query, data=data, headers=headers) as answer:

@@ -10,30 +10,25 @@ import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.local.instances import allocate
+from pytest_istio.local.instances import allocate, make_folder
 from pytest_istio.local.pki import Authority, write_private, write_signing_key
 from pytest_istio.local.processes import die_with_parent
+from pytest_istio.local.versions import PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pytest_istio.local.addresses import Plan
     from pytest_istio.local.pki import KeyPair
 
-__all__ = ["PROGRAMS", "ControlPlane", "make_folder", "running_control_plane"]
+__all__ = ["ControlPlane", "running_control_plane"]
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
-"""The programs of a control plane, in the order in which they are started."""
-
-# The path of a Unix socket has room for 107 bytes; the longest one below the folder is "egress.sock".
-_LONGEST_FOLDER = 90
 _LAST_LINES = 8
 _PROBE_PAUSE = 0.05
 
@@ -42,15 +37,6 @@ _USERS = {
     "kube-controller-manager": ("system:kube-controller-manager", ""),
     "kube-scheduler": ("system:kube-scheduler", ""),
 }
-
-
-def make_folder() -> Path:
-    """Make the private temporary folder of a cluster, with a path short enough for Unix sockets in it."""
-    folder = Path(tempfile.mkdtemp(prefix="pytest-istio-"))
-    if len(str(folder).encode()) > _LONGEST_FOLDER:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="pytest-istio-", dir="/tmp"))
-    return folder
 
 
 class ControlPlane:
@@ -72,7 +58,7 @@ class ControlPlane:
         """Write what the programs need; start nothing yet.
 
         Args:
-            programs: Each of `PROGRAMS` with its path.
+            programs: Each of `pytest_istio.local.versions.PROGRAMS` with its path.
             plan: The cluster's addresses.
             folder: An existing private folder, its path no longer than `make_folder` makes it.
         """
@@ -304,7 +290,7 @@ def running_control_plane(programs: Mapping[str, Path], *, timeout: float = 120.
     """Run a control plane without node and network, and leave nothing of it behind.
 
     Args:
-        programs: Each of `PROGRAMS` with its path.
+        programs: Each of `pytest_istio.local.versions.PROGRAMS` with its path.
         timeout: Seconds until it is ready.
 
     Raises:

@@ -1,9 +1,12 @@
-"""Which of the clusters side by side one is: a number that no other on this machine has."""
+"""What each of the clusters side by side has to itself: a number, hence addresses, and a folder."""
 
 from __future__ import annotations
 
+import errno
 import socket
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
@@ -12,10 +15,13 @@ from pytest_istio.local.addresses import INSTANCES, PORT_SHIFT, Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["allocate"]
+__all__ = ["allocate", "make_folder", "may_bind_low_ports"]
 
 # Below the ports that the kernel hands out and those of NodePorts, and of no service that is widely known.
 _PORT = 28_199
+
+# The path of a Unix socket has room for 107 bytes; the longest one below the folder is "egress.sock".
+_LONGEST_FOLDER = 90
 
 
 @contextmanager
@@ -36,7 +42,7 @@ def allocate() -> Iterator[Plan]:
                 lock.bind((f"127.{224 + instance}.0.2", _PORT))
             except OSError:
                 continue
-            yield Plan(instance, 0 if _may_bind_low_ports(instance) else PORT_SHIFT)
+            yield Plan(instance, 0 if may_bind_low_ports() else PORT_SHIFT)
             return
     raise ClusterError(
         f"All {INSTANCES} places for embedded clusters on this machine are taken, or something listens on "
@@ -45,11 +51,21 @@ def allocate() -> Iterator[Plan]:
     )
 
 
-def _may_bind_low_ports(instance: int) -> bool:
+def may_bind_low_ports() -> bool:
     """Tell whether ports below 1024 may be bound: asked of the kernel, since it is not for root only."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
-            probe.bind((f"127.{224 + instance}.0.2", 1))
-        except PermissionError:
-            return False
+            probe.bind(("127.224.0.2", 1))
+        except OSError as error:
+            # Another run may ask at the same time: the kernel looks at permissions first.
+            return error.errno == errno.EADDRINUSE
     return True
+
+
+def make_folder() -> Path:
+    """Make the private temporary folder of a cluster, with a path short enough for Unix sockets in it."""
+    folder = Path(tempfile.mkdtemp(prefix="pytest-istio-"))
+    if len(str(folder).encode()) > _LONGEST_FOLDER:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="pytest-istio-", dir="/tmp"))
+    return folder

@@ -1,0 +1,77 @@
+"""What is known of the embedded clusters of this user: one small file each, while they exist."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pytest_istio.local.processes import started_at
+
+__all__ = ["Record", "records"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A cluster that exists, or one whose end was so violent that its folder may have been left.
+
+    Attributes:
+        name: The cluster's name.
+        folder: Its temporary folder.
+        pid: The process that takes everything away when it is told to end.
+        started: That process's start, by which it is told from a later one with the same id.
+        owner: The process that started the cluster.
+        owner_started: That process's start.
+        kept: Whether the cluster was told to outlive its owner.
+    """
+
+    name: str
+    folder: str
+    pid: int
+    started: int
+    owner: int
+    owner_started: int
+    kept: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether the cluster's processes are there."""
+        return started_at(self.pid) == self.started
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a test run that still goes on owns the cluster."""
+        return self.running and not self.kept and started_at(self.owner) == self.owner_started
+
+    @property
+    def path(self) -> Path:
+        """The record's file."""
+        return _folder() / f"{self.name}.json"
+
+    def write(self) -> None:
+        """Write the file, or replace it as a whole."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        new.replace(self.path)
+
+    def keep(self) -> None:
+        """Note that the cluster outlives its owner."""
+        replace(self, kept=True).write()
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def records() -> list[Record]:
+    """Return all records of this user, by name."""
+    return [
+        Record(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(_folder().glob("*.json"))
+    ]
+
+
+def _folder() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "pytest-istio" / "clusters"
