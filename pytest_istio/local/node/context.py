@@ -31,7 +31,6 @@ class Context:
         configuration: The cluster's Secrets and ConfigMaps.
         recorder: Takes events.
         capacity: What the node has to give, as the API's quantities.
-        on_group: Told the process group of every process that is started.
     """
 
     api: Api
@@ -42,4 +41,3 @@ class Context:
     configuration: Configuration
     recorder: Recorder
     capacity: Mapping[str, str]
-    on_group: Callable[[int], None]

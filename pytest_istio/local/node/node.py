@@ -47,7 +47,6 @@ class Node:
         serving: KeyPair,
         authority: Path,
         find_program: Callable[[str], Program | None],
-        on_group: Callable[[int], None] = lambda _leader: None,
     ) -> None:
         """Describe the node; `start` starts it.
 
@@ -60,7 +59,6 @@ class Node:
             serving: What the kubelet's server serves with.
             authority: The certificate of the authority that the API server's client certificate is from.
             find_program: Returns the program for an image, None if there is none.
-            on_group: Told the process group of every process that is started.
         """
         self._api = api
         self._plan = plan
@@ -79,7 +77,6 @@ class Node:
             configuration=Configuration(api, self._configuration_changed),
             recorder=Recorder(api, NODE),
             capacity=capacity(folder),
-            on_group=on_group,
         )
         self._server = KubeletServer(self._find, plan, serving, authority)
 

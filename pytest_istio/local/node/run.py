@@ -8,7 +8,6 @@ import secrets
 import shutil
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from pytest_istio.local.node import process
@@ -19,7 +18,7 @@ from pytest_istio.local.node.image import command_line, exec_line, process_envir
 from pytest_istio.local.node.logs import Log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from pytest_istio.local.api import Object
@@ -33,15 +32,6 @@ __all__ = ["Run", "start_run"]
 _LAST_OUTPUT = 1.0
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the processes of a container run."""
-
-    root: Path
-    env: dict[str, str]
-    on_group: Callable[[int], None]
-
-
 class Run:
     """One run of a container.
 
@@ -52,7 +42,13 @@ class Run:
     """
 
     def __init__(
-        self, child: asyncio.subprocess.Process, log: Log, output: process.Output, place: _Place
+        self,
+        child: asyncio.subprocess.Process,
+        output: process.Output,
+        log: Log,
+        *,
+        root: Path,
+        env: dict[str, str],
     ) -> None:
         """Take over a container's process; `start_run` makes one."""
         self.id = f"local://{secrets.token_hex(32)}"
@@ -62,10 +58,10 @@ class Run:
         self._child = child
         self._output = output
         self._copying = asyncio.ensure_future(log.copy(output.reader))
-        self._place = place
+        self._root = root
+        self._env = env
         self._commands: set[int] = set()
         self._ended = asyncio.Event()
-        place.on_group(child.pid)
 
     @property
     def age(self) -> float:
@@ -116,15 +112,14 @@ class Run:
             OSError: There is no such command.
         """
         child = await process.start(
-            exec_line(self._place.root, argv),
-            env=self._place.env,
-            cwd=self._place.root,
+            exec_line(self._root, argv),
+            env=self._env,
+            cwd=self._root,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             terminal=terminal,
         )
-        self._place.on_group(child.pid)
         self._commands.add(child.pid)
         try:
             yield child
@@ -158,4 +153,4 @@ async def start_run(owner: Owner, spec: Object, program: Program, log_path: Path
         raise CannotStartError("RunContainerError", f"cannot run {program.module}: {error}") from error
     finally:
         os.close(output.writing)
-    return Run(child, Log(log_path), output, _Place(root, env, context.on_group))
+    return Run(child, output, Log(log_path), root=root, env=env)
