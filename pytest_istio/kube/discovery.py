@@ -88,9 +88,9 @@ class Discovery:
         return frozenset(self._resources)
 
     def learn(self, crd: Object) -> None:
-        """Take in the kinds of a CustomResourceDefinition (v1), before the server's own list shows them."""
+        """Take in the kinds of a CustomResourceDefinition, before the server's own list shows them."""
         spec = crd["spec"]
-        for version in spec["versions"]:
+        for version in spec.get("versions") or [{"name": spec["version"], "served": True}]:
             if version["served"]:
                 api_version = f"{spec['group']}/{version['name']}"
                 names = spec["names"]

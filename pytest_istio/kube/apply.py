@@ -1,0 +1,252 @@
+"""Bringing objects into a cluster, and taking them out again."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
+from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.wait import wait_gone, wait_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.objects import Object
+    from pytest_istio.progress import Progress
+    from pytest_istio.timeouts import Timeouts
+
+__all__ = ["Applied", "apply", "delete"]
+
+CONCURRENCY = 8
+"""Requests side by side; more only queue up in the API server."""
+
+WORKLOADS = frozenset({"CronJob", "DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "StatefulSet"})
+"""Kinds that make pods, which want ConfigMaps, Secrets and ServiceAccounts to be there."""
+
+WEBHOOKS = frozenset({"MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"})
+"""Kinds that can stop the others from being applied until the servers behind them run."""
+
+FIRST = frozenset({"CustomResourceDefinition", "Namespace"})
+
+# Meanwhile changed by somebody, throttled, overloaded, or a webhook that does not answer yet.
+PASSING = frozenset({409, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of applying objects, in the order in which they were given."""
+
+    created: tuple[Ref, ...]
+    changed: tuple[Ref, ...]
+    unchanged: tuple[Ref, ...]
+
+
+def apply(
+    kube: Kube,
+    objects: Iterable[Object],
+    *,
+    manager: str,
+    labels: Mapping[str, str],
+    timeouts: Timeouts,
+    progress: Progress,
+) -> Applied:
+    """Bring objects into the cluster by server-side apply; a second time nothing changes.
+
+    Namespaces come first, then CustomResourceDefinitions, and custom resources once these are established;
+    all others beside them, and admission webhooks last. An object that is just being deleted is waited for
+    and made anew. An empty ``caBundle`` of a webhook is left out, since its owner fills it in at run time.
+
+    Args:
+        kube: The API server.
+        objects: What is wanted, in API versions that the server has; without a namespace, in ``default``.
+        manager: The name under which the fields are owned; fields of other managers are taken over.
+        labels: Put on each object.
+        timeouts: The bounds; all is to be accepted within ``crd_established``.
+        progress: Is told what is awaited.
+
+    Raises:
+        KubeError: An object is refused, or fails again and again.
+        NotReadyError: A CustomResourceDefinition does not become established.
+    """
+    with _Applying(kube, manager, timeouts, progress) as applying:
+        return applying.run(_prepared(kube, list(objects), labels))
+
+
+def delete(
+    kube: Kube, refs: Iterable[Ref], *, timeouts: Timeouts, progress: Progress, wait: bool = True
+) -> None:
+    """Delete objects, webhooks first and what the others live in last; those that are gone are fine.
+
+    Args:
+        kube: The API server.
+        refs: The objects.
+        timeouts: The bounds; all are to be gone within ``namespace_gone``.
+        progress: Is told what is still there.
+        wait: Whether to return only when all are gone.
+
+    Raises:
+        KubeError: A deletion is refused.
+        NotReadyError: Some are still there when time is up.
+    """
+    given = list(refs)
+
+    def one(ref: Ref) -> None:
+        try:
+            kube.delete(ref.api_version, ref.kind, ref.name, ref.namespace)
+        except KindNotServedError:
+            return
+
+    webhooks = [ref for ref in given if ref.kind in WEBHOOKS]
+    last = [ref for ref in given if ref.kind in FIRST]
+    others = [ref for ref in given if ref.kind not in WEBHOOKS | FIRST]
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="delete") as pool:
+        for group in (webhooks, others, last):
+            for future in [pool.submit(one, ref) for ref in group]:
+                future.result()
+    if wait:
+        wait_gone(kube, given, timeout=timeouts.namespace_gone, progress=progress)
+
+
+class _Applying:
+    """One run of `apply`; leaving the context ends retries that are still going on."""
+
+    def __init__(self, kube: Kube, manager: str, timeouts: Timeouts, progress: Progress) -> None:
+        self._kube = kube
+        self._manager = manager
+        self._timeouts = timeouts
+        self._progress = progress
+        self._pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="apply")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="apply natives")
+        self._stored: dict[Ref, str] = {}
+        self._ended = Event()
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_may_pass),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_delay(timeouts.crd_established), tenacity.stop_when_event_set(self._ended)
+            ),
+            sleep=tenacity.sleep_using_event(self._ended),
+            reraise=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._ended.set()
+        for pool in (self._pool, self._beside):
+            # After a failure or Ctrl-C nobody waits for requests that hang.
+            pool.shutdown(wait=kind is None, cancel_futures=True)
+
+    def run(self, objects: Sequence[Object]) -> Applied:
+        """Apply the objects in the right order, and say what came of each."""
+        crds = [obj for obj in objects if obj["kind"] == "CustomResourceDefinition"]
+        defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in crds}
+        stages: dict[str, list[Object]] = {}
+        for obj in objects:
+            is_custom = (Ref.of(obj).group, obj["kind"]) in defined
+            stages.setdefault("custom" if is_custom else _stage(obj["kind"]), []).append(obj)
+        before = self._versions(objects)
+
+        self._progress.waiting(f"{len(objects)} objects to be accepted by the API server")
+        self._bring(stages.get("Namespace", ()))
+        defining = self._start(crds)
+        natives = self._beside.submit(self._bring_natives, stages)
+        self._finish(defining)
+        self._await_established(crds)
+        self._bring(stages.get("custom", ()))
+        natives.result()
+        self._bring(stages.get("webhook", ()))
+        return self._compared([Ref.of(obj) for obj in objects], before)
+
+    def _bring_natives(self, stages: Mapping[str, Sequence[Object]]) -> None:
+        self._bring(stages.get("other", ()))
+        self._bring(stages.get("workload", ()))
+
+    def _await_established(self, crds: Sequence[Object]) -> None:
+        refs = [Ref.of(crd) for crd in crds]
+        wait_ready(self._kube, refs, timeout=self._timeouts.crd_established, progress=self._progress)
+        for crd in crds:
+            self._kube.learn(crd)
+
+    def _bring(self, objects: Iterable[Object]) -> None:
+        self._finish(self._start(objects))
+
+    def _start(self, objects: Iterable[Object]) -> list[Future[None]]:
+        return [self._pool.submit(self._apply, obj) for obj in objects]
+
+    def _finish(self, started: Iterable[Future[None]]) -> None:
+        for future in started:
+            future.result()
+
+    def _apply(self, obj: Object) -> None:
+        ref = Ref.of(obj)
+        stored = self._retrying(self._kube.apply, obj, manager=self._manager)
+        if "deletionTimestamp" in stored["metadata"]:
+            wait_gone(self._kube, [ref], timeout=self._timeouts.namespace_gone, progress=self._progress)
+            stored = self._retrying(self._kube.apply, obj, manager=self._manager)
+        self._stored[ref] = stored["metadata"]["resourceVersion"]
+
+    def _versions(self, objects: Iterable[Object]) -> dict[Ref, str]:
+        """Return the versions of the objects that exist."""
+        served = self._kube.served()
+        places = {(obj["apiVersion"], obj["kind"], obj["metadata"].get("namespace")) for obj in objects}
+        known = [place for place in places if place[:2] in served]
+        found = self._pool.map(lambda place: self._kube.list(*place), known)
+        return {Ref.of(obj): obj["metadata"]["resourceVersion"] for items in found for obj in items}
+
+    def _compared(self, refs: Sequence[Ref], before: Mapping[Ref, str]) -> Applied:
+        created = [ref for ref in refs if ref not in before]
+        unchanged = [ref for ref in refs if before.get(ref) == self._stored[ref]]
+        changed = [ref for ref in refs if ref in before and before[ref] != self._stored[ref]]
+        return Applied(tuple(created), tuple(changed), tuple(unchanged))
+
+
+def _stage(kind: str) -> str:
+    if kind in FIRST:
+        return kind
+    if kind in WEBHOOKS:
+        return "webhook"
+    return "workload" if kind in WORKLOADS else "other"
+
+
+def _may_pass(error: BaseException) -> bool:
+    if not isinstance(error, KubeError):
+        return False
+    # The path of a custom resource answers a moment after its CRD is established; such an answer names
+    # nothing, while a namespace that is missing is named, and stays missing.
+    path_missing = isinstance(error, NotFoundError) and "name" not in error.details.get("details", {})
+    return path_missing or error.status in PASSING
+
+
+def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) -> list[Object]:
+    """Return the objects as they are to be sent: labelled, in a namespace, without what they must not say."""
+    crds = [obj["spec"] for obj in objects if obj["kind"] == "CustomResourceDefinition"]
+    scopes = {(crd["group"], crd["names"]["kind"]): crd["scope"] == "Namespaced" for crd in crds}
+    prepared = []
+    for obj in objects:
+        namespaced = scopes.get((Ref.of(obj).group, obj["kind"]))
+        if namespaced is None:
+            namespaced = kube.resource(obj["apiVersion"], obj["kind"]).namespaced
+        metadata = {**obj["metadata"], "labels": {**(obj["metadata"].get("labels") or {}), **labels}}
+        namespace = metadata.pop("namespace", None)
+        if namespaced:
+            metadata["namespace"] = namespace or "default"
+        said = {key: value for key, value in obj.items() if value is not None}
+        if obj["kind"] in WEBHOOKS:
+            said["webhooks"] = [_without_empty_bundle(webhook) for webhook in obj.get("webhooks") or []]
+        prepared.append({**said, "metadata": metadata})
+    return prepared
+
+
+def _without_empty_bundle(webhook: Object) -> Object:
+    config = webhook.get("clientConfig") or {}
+    return {**webhook, "clientConfig": {key: value for key, value in config.items() if value != ""}}
