@@ -19,6 +19,7 @@ from pytest_istio.local import addresses
 
 __all__ = [
     "connect_address",
+    "embedded",
     "inside",
     "listen_address",
     "log",
@@ -29,6 +30,11 @@ __all__ = [
 
 ANY_HOST = "0.0.0.0"  # noqa: S104  # what a program in an ordinary container listens at
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+def embedded() -> bool:
+    """Tell whether this is the embedded Kubernetes, where every address is a loopback one."""
+    return bool(os.environ.get("LOCAL_ADDRESSES"))
 
 
 def inside(path: str) -> Path:

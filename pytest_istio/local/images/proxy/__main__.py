@@ -98,14 +98,13 @@ def _forwards(service_cluster: str) -> list[bootstrap.Forward]:
 def _prepare(folder: Path, certificates: Path) -> None:
     """Lay out Envoy's working folder: what listeners name by a relative path is found there.
 
-    ``root`` leads to the root of the container's filesystem, so that the discovery service can name a
-    file as the container knows it.
+    The discovery service names a file as the container knows it, below the link to the root.
     """
     folder.mkdir(parents=True, exist_ok=True)
     certificates.mkdir(parents=True, exist_ok=True)
     for secret, file in bootstrap.CERTIFICATE_FILES.items():
         (folder / file).write_text(json.dumps(bootstrap.certificate_file(secret, str(certificates))))
-    for name, target in (("root", inside("/")), ("certs", certificates)):
+    for name, target in ((bootstrap.ROOT_LINK, inside("/")), (bootstrap.CERTIFICATES_LINK, certificates)):
         link = folder / name
         link.unlink(missing_ok=True)
         link.symlink_to(target)
@@ -122,7 +121,7 @@ def main(argv: list[str]) -> NoReturn:
     admin, stats = pod_address(ADMIN_PORT), pod_address(STATS_PORT)
     if arguments.template:
         forwards = _forwards(arguments.service_cluster)
-        config = bootstrap.forwarder(node, forwards, admin=admin, stats=stats, certificates="certs")
+        config = bootstrap.forwarder(node, forwards, admin=admin, stats=stats)
     else:
         discovery = _discovery(arguments.discovery_address)
         config = bootstrap.mesh_proxy(node, admin=admin, stats=stats, discovery=discovery)

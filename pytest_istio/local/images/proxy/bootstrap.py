@@ -10,7 +10,18 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, NamedTuple
 
-__all__ = ["CERTIFICATE_FILES", "Forward", "Node", "certificate_file", "forwarder", "mesh_proxy"]
+__all__ = [
+    "CERTIFICATES_LINK",
+    "CERTIFICATE_FILES",
+    "ROOT_LINK",
+    "Forward",
+    "Node",
+    "certificate",
+    "certificate_file",
+    "discovered",
+    "forwarder",
+    "mesh_proxy",
+]
 
 Json = dict[str, Any]
 
@@ -22,8 +33,15 @@ _REFRESH_DELAY = "0.25s"
 # Longer than the discovery service holds a request that it has nothing new for.
 _POLL_TIMEOUT = "30s"
 
+# All relative to Envoy's working folder, as listeners and clusters name them.
 CERTIFICATE_FILES = {"identity": "identity.json", "roots": "roots.json"}
-"""The files that name certificates, by secret; relative to Envoy's working folder, as listeners name them."""
+"""The files that name certificates, by secret."""
+
+CERTIFICATES_LINK = "certs"
+"""Leads to where the certificates of the ServiceAccount are mounted."""
+
+ROOT_LINK = "root"
+"""Leads to the root of the container's filesystem."""
 
 _TYPE = "type.googleapis.com/"
 _TLS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3."
@@ -98,7 +116,8 @@ def _cluster(name: str, where: tuple[str, int]) -> Json:
     }
 
 
-def _discovered() -> Json:
+def discovered() -> Json:
+    """Return the source of whatever the discovery service tells of."""
     return {
         "resource_api_version": "V3",
         # A proxy without configuration is not ready, however long that takes.
@@ -161,16 +180,17 @@ def mesh_proxy(
     """
     config = _base(node, admin, stats)
     config["static_resources"]["clusters"].append(_cluster(DISCOVERY_CLUSTER, discovery))
-    config["dynamic_resources"] = {"cds_config": _discovered(), "lds_config": _discovered()}
+    config["dynamic_resources"] = {"cds_config": discovered(), "lds_config": discovered()}
     return config
 
 
-def _sds(secret: str, watched: str) -> Json:
-    source = {"path": CERTIFICATE_FILES[secret], "watched_directory": {"path": watched}}
+def certificate(secret: str) -> Json:
+    """Return the reference to one of `CERTIFICATE_FILES`, read again when the mounted folder changes."""
+    source = {"path": CERTIFICATE_FILES[secret], "watched_directory": {"path": CERTIFICATES_LINK}}
     return {"name": secret, "sds_config": {"resource_api_version": "V3", "path_config_source": source}}
 
 
-def _forward_listener(forward: Forward, cluster: str, certificates: str) -> Json:
+def _forward_listener(forward: Forward, cluster: str) -> Json:
     proxy = {
         "@type": f"{_TYPE}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": cluster,
@@ -183,22 +203,15 @@ def _forward_listener(forward: Forward, cluster: str, certificates: str) -> Json
             "require_client_certificate": True,
             "common_tls_context": {
                 "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificate_sds_secret_configs": [_sds("identity", certificates)],
-                "validation_context_sds_secret_config": _sds("roots", certificates),
+                "tls_certificate_sds_secret_configs": [certificate("identity")],
+                "validation_context_sds_secret_config": certificate("roots"),
             },
         }
         chain["transport_socket"] = {"name": "envoy.transport_sockets.tls", "typed_config": context}
     return {"name": f"in-{forward.port[1]}", "address": address(*forward.port), "filter_chains": [chain]}
 
 
-def forwarder(
-    node: Node,
-    forwards: list[Forward],
-    *,
-    admin: tuple[str, int],
-    stats: tuple[str, int],
-    certificates: str,
-) -> Json:
+def forwarder(node: Node, forwards: list[Forward], *, admin: tuple[str, int], stats: tuple[str, int]) -> Json:
     """Return the bootstrap of a proxy beside a component of the control plane.
 
     Args:
@@ -206,11 +219,10 @@ def forwarder(
         forwards: The ports that it passes on.
         admin: Where its administration listens.
         stats: Where Prometheus finds its statistics.
-        certificates: Where the ServiceAccount's certificates are mounted.
     """
     config = _base(node, admin, stats)
     for forward in forwards:
         name = f"in.{forward.target[1]}-{forward.port[1]}"
-        config["static_resources"]["listeners"].append(_forward_listener(forward, name, certificates))
+        config["static_resources"]["listeners"].append(_forward_listener(forward, name))
         config["static_resources"]["clusters"].append(_cluster(name, forward.target))
     return config
