@@ -34,7 +34,9 @@ _PROBE_PAUSE = 0.05
 
 _USERS = {
     "admin": ("pytest-istio", "system:masters"),
-    "kube-controller-manager": ("system:kube-controller-manager", ""),
+    # Its own user may do little: it is meant to act as a service account for each controller, each with a
+    # client of its own, which takes longer to start.
+    "kube-controller-manager": ("system:kube-controller-manager", "system:masters"),
     "kube-scheduler": ("system:kube-scheduler", ""),
 }
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.local.api import Api
+from pytest_istio.local.api import Api, ApiError
 from pytest_istio.local.controlplane import ControlPlane
+from pytest_istio.local.images import find_program
 from pytest_istio.local.network import Network
+from pytest_istio.local.node import Node
 from pytest_istio.local.protocol import DETACH, emit
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_istio.local.protocol import Order
 
 __all__ = ["supervise"]
+
+_ANSWER_PAUSE = 0.05
 
 
 def supervise(order: Order, plan: Plan, folder: Path) -> None:
@@ -103,7 +107,9 @@ class _Supervisor:
         api = Api(self._plane.server, self._plane.authority.certificate, self._plane.token)
         network = Network(api, self._plan, self._folder)
         serving = asyncio.ensure_future(network.run(self._plane.egress))
-        await asyncio.to_thread(self._plane.wait_ready, self._order.start_timeout)
+        node = self._node(api, network.hosts)
+        ready = asyncio.to_thread(self._plane.wait_ready, self._order.start_timeout)
+        await asyncio.gather(ready, _start(node, api))
         emit(
             "ready",
             name=self._folder.name,
@@ -113,3 +119,27 @@ class _Supervisor:
             low_ports=self._plan.port_shift == 0,
         )
         await serving
+
+    def _node(self, api: Api, hosts: Path) -> Node:
+        pods = self._folder / "pods"
+        pods.mkdir()
+        return Node(
+            api,
+            self._plan,
+            pods,
+            hosts=hosts,
+            serving=self._plane.kubelet_serving,
+            authority=self._plane.authority.certificate,
+            find_program=find_program,
+        )
+
+
+async def _start(node: Node, api: Api) -> None:
+    """Start the node as soon as the API server answers, well before it is ready."""
+    while True:
+        try:
+            await api.get("/version")
+            break
+        except ApiError:
+            await asyncio.sleep(_ANSWER_PAUSE)
+    await node.start()
