@@ -54,7 +54,7 @@ class Controller:
         self._dns_names = dns_names
         self._accounts: set[_Key] = set()
         self._certificates: dict[_Key, bytes] = {}
-        self._secrets_known = threading.Event()
+        self._known = (threading.Event(), threading.Event())
         self._order = itertools.count()
         self._due: queue.PriorityQueue[tuple[bool, int, _Key]] = queue.PriorityQueue()
         self.issued = 0
@@ -65,7 +65,6 @@ class Controller:
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     def _watch_accounts(self) -> None:
-        self._secrets_known.wait()
         for event in self._api.watch("/api/v1/serviceaccounts", on_error=_log_watch_error):
             changed = {_key(each) for each in event.objects}
             before = set(self._accounts)
@@ -76,12 +75,13 @@ class Controller:
             else:
                 self._accounts |= changed
             self._enqueue(before ^ self._accounts)
+            self._known[0].set()
 
     def _watch_secrets(self) -> None:
         query = {"fieldSelector": f"type={_TYPE}"}
         for event in self._api.watch("/api/v1/secrets", query=query, on_error=_log_watch_error):
             self._enqueue(self._note_secrets(event))
-            self._secrets_known.set()
+            self._known[1].set()
 
     def _note_secrets(self, event: Event) -> set[_Key]:
         """Remember the certificates that there are, and return whose may have changed."""
@@ -102,6 +102,9 @@ class Controller:
             self._due.put((key[0] != self._first, next(self._order), key))
 
     def _work(self) -> None:
+        # With one list only, every account would lack its secret, or every secret its account.
+        for known in self._known:
+            known.wait()
         while True:
             key = self._due.get()[2]
             try:

@@ -122,10 +122,18 @@ def _delete(client: Client, words: Sequence[str], options: argparse.Namespace) -
     if not doomed:
         raise UsageError("kubectl delete: name a resource type and objects, or files")
     for resource, namespace, name in doomed:
-        path = resource.path(namespace, name)
-        if not options.ignore_not_found or _resource_version(client, path) is not None:
-            client.request("DELETE", path)
+        if _deleted(client, resource.path(namespace, name), ignore_missing=options.ignore_not_found):
             _say(f'{resource} "{name}" deleted')
+
+
+def _deleted(client: Client, path: str, *, ignore_missing: bool) -> bool:
+    try:
+        client.request("DELETE", path)
+    except ApiError as error:
+        if error.reason != "NotFound" or not ignore_missing:
+            raise
+        return False
+    return True
 
 
 def _rollout(client: Client, words: Sequence[str], options: argparse.Namespace) -> None:

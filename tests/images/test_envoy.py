@@ -1,0 +1,289 @@
+"""Real Envoys, configured by the discovery service's own code, in front of real bookinfo services."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pytest_istio.local.images.pilot.discovery import Discovery
+from pytest_istio.local.images.pilot.status import Debug
+from pytest_istio.local.images.web import Response, fetch, serve
+from tests.images import mesh_objects as given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Json = dict[str, Any]
+
+PILOT = "127.126.0.77"
+GATEWAY = "http://127.190.0.9:80"
+
+
+class Authority:
+    """Makes certificates of the mesh, as Citadel does."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "tests")])
+        self.root = self._signed(self._name, self._key.public_key(), None)
+
+    def _signed(self, name: x509.Name, key: Any, uri: str | None) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        builder = x509.CertificateBuilder(self._name, name, key, x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=uri is None, path_length=None), critical=True)
+        if uri:
+            names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
+            builder = builder.add_extension(names, critical=True)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def files(self, account: str) -> dict[str, bytes]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        uri = f"spiffe://cluster.local/ns/{account.replace('/', '/sa/')}"
+        pem = serialization.Encoding.PEM
+        plain = serialization.NoEncryption()
+        return {
+            "cert-chain.pem": self._signed(x509.Name([]), key.public_key(), uri).public_bytes(pem),
+            "key.pem": key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain),
+            "root-cert.pem": self.root.public_bytes(pem),
+        }
+
+
+class Cluster:
+    """Programs of images, each run as the node runs it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.hosts = folder / "hosts"
+        names = ("details", "ratings", "reviews", "productpage")
+        lines = [f"{given.SERVICES}{number} {name}.default" for number, name in enumerate(names, 1)]
+        self.hosts.write_text("\n".join([*lines, f"{given.SERVICES}77 istio-pilot.istio-system"]))
+        monkeypatch.setenv("LOCAL_ADDRESSES", str(self.hosts))
+        monkeypatch.setenv("LOCAL_PORT_SHIFT", "0" if os.geteuid() == 0 else "10000")
+        self.discovery = Discovery()
+        self.server = serve(self.discovery.answer, (PILOT, 15010))
+        self.authority = Authority()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def root(self, name: str) -> Path:
+        return self.folder / name
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def access_log(self, name: str, path: str) -> list[Json]:
+        time.sleep(0.2)
+        lines = [json.loads(line) for line in self.log(name).splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("path") == path and "response_code" in line]
+
+    def run(self, name: str, number: int, module: str, *arguments: str, **environment: str) -> None:
+        surroundings = {
+            **os.environ,
+            "PODROOT": str(self.root(name.removesuffix("-app"))),
+            "LOCAL_POD_IP": f"{given.PODS}{number}",
+            "INSTANCE_IP": f"{given.PODS}{number}",
+            "POD_NAME": name,
+            "POD_NAMESPACE": "default",
+            **environment,
+        }
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", f"pytest_istio.local.images.{module}", *arguments],
+                stdout=log,
+                stderr=log,
+                env=surroundings,
+            )
+
+    def sidecar(self, name: str, number: int, role: str = "sidecar", namespace: str = "default") -> None:
+        arguments = ["proxy", role, "--discoveryAddress", "istio-pilot.istio-system:15007"]
+        self.run(name, number, "proxy", *arguments, POD_NAMESPACE=namespace)
+
+    def application(self, name: str, number: int, module: str) -> None:
+        own = f"127.62.0.{number}"
+        proxy = f"http://127.190.0.{number}:15001"
+        self.run(f"{name}-app", number, f"bookinfo.{module}", LOCAL_LISTEN=own, http_proxy=proxy)
+
+    def certificates(self, name: str, account: str) -> None:
+        """Mount certificates as the kubelet does: a folder that appears as a whole."""
+        folder = self.root(name) / "etc/certs"
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / f"..{time.monotonic_ns()}"
+        made.mkdir()
+        for file, content in self.authority.files(account).items():
+            (made / file).write_bytes(content)
+            link = folder / file
+            if not link.is_symlink():
+                link.symlink_to(f"..data/{file}")
+        temporary = folder / "..data_tmp"
+        temporary.symlink_to(made.name)
+        temporary.rename(folder / "..data")
+
+    def stop(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        for name in list(self._processes):
+            self.stop(name)
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    made = Cluster(tmp_path, monkeypatch)
+    yield made
+    made.close()
+
+
+def get(url: str, **headers: str) -> Response:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return fetch(url, headers=names)
+
+
+def eventually(try_it: Callable[[], bool], what: str, seconds: float = 10.0) -> float:
+    """Wait until something holds and return how long that took."""
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
+        with contextlib.suppress(OSError, HTTPException):
+            if try_it():
+                return time.monotonic() - started
+        time.sleep(0.01)
+    pytest.fail(f"not within {seconds} s: {what}")
+
+
+def ready(cluster: Cluster, number: int) -> None:
+    eventually(lambda: get(f"http://127.190.0.{number}:15000/ready").status == 200, f"proxy {number} is ready")
+
+
+PARTS = (
+    ("details-v1", 1, "details"),
+    ("ratings-v1", 2, "ratings"),
+    ("reviews-v1", 3, "reviews_v1"),
+    ("reviews-v2", 4, "reviews_v2"),
+    ("reviews-v3", 5, "reviews_v3"),
+    ("productpage-v1", 6, "productpage"),
+)
+EVERYTHING = (*given.BOOKINFO, *given.GATEWAY)
+IDENTITIES = (given.certificate("default"), given.certificate("default", "istio-system"))
+
+
+def start_bookinfo(cluster: Cluster, *, certificates: bool) -> None:
+    for name, number, module in PARTS:
+        if certificates:
+            cluster.certificates(name, "default/default")
+        cluster.application(name, number, module)
+        cluster.sidecar(name, number)
+    if certificates:
+        cluster.certificates("ingress", "istio-system/default")
+    cluster.sidecar("ingress", 9, role="router", namespace="istio-system")
+    for number in (1, 2, 3, 4, 5, 6, 9):
+        ready(cluster, number)
+    for _, number, _ in PARTS:
+        health = f"http://127.62.0.{number}:9080/health"
+        eventually(lambda url=health: get(url).status == 200, f"application {number} answers")
+
+
+def test_requests_pass_every_proxy_under_mutual_tls(cluster: Cluster) -> None:
+    """The whole of bookinfo: one request id at each hop, each hop's peer proven by its certificate."""
+    cluster.discovery.show(given.mesh(*EVERYTHING, *IDENTITIES, given.ALL_SUBSETS, given.reviews_to(("v3", 100))))
+    start_bookinfo(cluster, certificates=True)
+
+    page = get(f"{GATEWAY}/productpage", x_request_id="the-one")
+
+    assert page.status == 200, cluster.log("ingress")
+    assert b"<title>Simple Bookstore App</title>" in page.body
+    assert b"Error fetching" not in page.body
+    assert page.body.count(b'color="red"') == 2
+    assert page.headers["server"] == "istio-envoy"
+    assert "x-envoy-upstream-service-time" in page.headers
+    assert page.headers["x-request-id"] == "the-one"
+    hops = {"ingress": "/productpage", "productpage-v1": "/productpage", "ratings-v1": "/ratings/0"}
+    for name, path in {**hops, "reviews-v3": "/reviews/0", "details-v1": "/details/0"}.items():
+        lines = cluster.access_log(name, path)
+        assert [line["request_id"] for line in lines] == ["the-one"], (name, cluster.log(name))
+    (ratings,) = cluster.access_log("ratings-v1", "/ratings/0")
+    assert ratings["downstream_peer"] == "spiffe://cluster.local/ns/default/sa/default"
+    (ingress,) = cluster.access_log("ingress", "/productpage")
+    assert ingress["upstream_peer"] == "spiffe://cluster.local/ns/default/sa/default"
+    assert get(f"{GATEWAY}/details/0").status == 404
+
+    synced = json.loads(Debug(cluster.discovery, dict).answer(_request("/debug/syncz")).body)
+    assert len(synced) == 7
+    for proxy in synced:
+        for field in ("cluster", "listener", "route", "endpoint"):
+            assert proxy[f"{field}_sent"] == proxy[f"{field}_acked"] != "", proxy
+
+
+def _request(path: str) -> Any:
+    from email.message import Message
+
+    from pytest_istio.local.images.web import Request
+
+    return Request("GET", path, "", Message(), b"", "127.0.0.1")
+
+
+def test_routes_follow_the_objects(cluster: Cluster) -> None:
+    """Changes reach a running proxy, and no request fails meanwhile."""
+    base = (*EVERYTHING, given.ALL_SUBSETS)
+    cluster.discovery.show(given.mesh(*base, given.reviews_to(("v1", 100))))
+    start_bookinfo(cluster, certificates=False)
+    ask = f"{GATEWAY}/productpage"
+    assert b"glyphicon" not in get(ask).body
+
+    took = []
+    for color, subset in (("red", "v3"), ("black", "v2"), ("red", "v3")):
+        time.sleep(0.6)
+        cluster.discovery.show(given.mesh(*base, given.reviews_to((subset, 100))))
+        took.append(eventually(lambda c=color: f'color="{c}"'.encode() in get(ask).body, f"stars are {color}"))
+    print("route changes took", took)
+    assert max(took) < 1.0
+
+    missing = given.reviews_to(("v9", 100))
+    cluster.discovery.show(given.mesh(*base, missing))
+    eventually(lambda: b"Error fetching product reviews!" in get(ask).body, "the missing subset shows")
+    assert cluster.access_log("productpage-v1", "/reviews/0")[-1]["response_code"] == 503
+
+
+def test_certificates_that_appear_later_are_used(cluster: Cluster) -> None:
+    """The Secret is an optional volume: traffic is plain text until it is there, and no proxy restarts."""
+    two = [item for item in EVERYTHING if "reviews" not in item["metadata"]["name"]]
+    cluster.discovery.show(given.mesh(*two))
+    cluster.application("productpage-v1", 6, "productpage")
+    cluster.sidecar("productpage-v1", 6)
+    cluster.sidecar("ingress", 9, role="router", namespace="istio-system")
+    ready(cluster, 6)
+    ready(cluster, 9)
+    ask = f"{GATEWAY}/api/v1/products"
+    eventually(lambda: get(ask).status == 200, "plain text passes")
+    assert cluster.access_log("productpage-v1", "/api/v1/products")[-1]["downstream_peer"] is None
+
+    cluster.discovery.show(given.mesh(*two, *IDENTITIES))
+    time.sleep(0.3)
+    cluster.certificates("ingress", "istio-system/default")
+    cluster.certificates("productpage-v1", "default/default")
+
+    def mutual() -> bool:
+        answer = get(ask)
+        last = cluster.access_log("productpage-v1", "/api/v1/products")[-1]
+        return answer.status == 200 and last["downstream_peer"] is not None
+
+    eventually(mutual, "mutual TLS is used")
+    # Who is no proxy of the mesh still gets an answer in plain text: PERMISSIVE.
+    assert get("http://127.190.0.6:9080/health").status == 200
