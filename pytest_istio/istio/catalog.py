@@ -168,6 +168,11 @@ class Release:
     bookinfo: BookinfoSpec
     notes: tuple[str, ...]
 
+    @property
+    def discovery_service(self) -> str:
+        """The Service, and the Deployment, that configures the proxies."""
+        return next(component.name for component in self.components if component.sync is not None)
+
     def component(self, name: str) -> Component:
         """Return the component of that name; KeyError if there is none."""
         return {component.name: component for component in self.components}[name]

@@ -1,0 +1,230 @@
+"""The ingress gateway, and asking it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
+
+import httpx
+
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import finding
+from pytest_istio.istio.explain import answer_cause
+from pytest_istio.kube.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from pytest_istio.clusters.base import Address
+    from pytest_istio.timeouts import Timeouts
+
+__all__ = ["Gateway", "GatewayError", "review_version"]
+
+PAUSE_SECONDS = 0.05
+"""Between two requests that wait for an answer; the bound is the time-out, this only spares the processor."""
+VERSIONS = ("v1", "v2", "v3")
+DOUBT = 1e-6
+"""How likely it may be that old routes are taken for new ones, because chance hid the difference."""
+
+
+class GatewayError(PytestIstioError):
+    """The gateway has no address, or does not answer as it should."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The ingress gateway as it is reached from this machine. Safe to share between threads.
+
+    Attributes:
+        address: Host, port and how they were found; for plain HTTP.
+        ports: The ports of the gateway's Service by name, such as ``{"http2": 80, "https": 443}``.
+        namespace: Where the gateway runs.
+        deployment: The name of its Deployment.
+        timeouts: The bounds on waiting.
+    """
+
+    address: Address
+    ports: Mapping[str, int]
+    namespace: str
+    deployment: str
+    timeouts: Timeouts
+    _client: httpx.Client = field(repr=False)
+    _held: ExitStack = field(repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        address: Address,
+        *,
+        ports: Mapping[str, int],
+        namespace: str,
+        deployment: str,
+        timeouts: Timeouts,
+        held: ExitStack | None = None,
+    ) -> Gateway:
+        """Return a gateway at an address; `held` is what closes with it, such as a port forwarding."""
+        held = held or ExitStack()
+        client = held.enter_context(_client(timeouts, CookieJar(DefaultCookiePolicy(allowed_domains=()))))
+        return cls(address, ports, namespace, deployment, timeouts, client, held)
+
+    @property
+    def url(self) -> str:
+        """The base of all URLs, without a slash at the end."""
+        host = f"[{self.address.host}]" if ":" in self.address.host else self.address.host
+        return f"http://{host}:{self.address.port}"
+
+    def get(
+        self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> httpx.Response:
+        """Ask the gateway for a path. Redirects are not followed, and cookies are not kept.
+
+        Args:
+            path: Such as ``/productpage``.
+            headers: Such as ``{"Host": "bookinfo.example.com"}``.
+            timeout: Seconds for connecting, and for each silence afterwards; None for the bound ``request``.
+
+        Raises:
+            GatewayError: No HTTP answer came.
+        """
+        bound = self.timeouts.request if timeout is None else timeout
+        with self._translated(path):
+            return self._client.get(f"{self.url}{path}", headers=headers, timeout=bound)
+
+    @contextmanager
+    def _translated(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise GatewayError(
+                self._no_answer(path, f"no answer in time ({type(error).__name__})")
+            ) from error
+        except httpx.HTTPError as error:
+            raise GatewayError(self._no_answer(path, str(error) or type(error).__name__)) from error
+
+    def _no_answer(self, path: str, seen: str) -> str:
+        return finding(
+            f"GET {self.url}{path}",
+            expected="an HTTP answer",
+            seen=seen,
+            cause=f"no Gateway opens the port yet, or Deployment {self.deployment} is not ready",
+            look=f"kubectl -n {self.namespace} get deployment,endpoints {self.deployment}",
+        )
+
+    def wait_answer(
+        self,
+        path: str,
+        status: int = 200,
+        *,
+        in_a_row: int = 3,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: Callable[[httpx.Response], bool] | None = None,
+    ) -> httpx.Response:
+        """Ask until the expected answer came a number of times in a row, and return the last one.
+
+        Args:
+            path: Such as ``/productpage``.
+            status: The HTTP status that is expected.
+            in_a_row: How many answers in a row must be the expected one.
+            timeout: Seconds that this may take; None for the bound ``consistency``.
+            headers: Sent with each request.
+            accept: What else must be true of an answer.
+
+        Raises:
+            GatewayError: It did not happen; says what came instead, how often, and the likely cause.
+        """
+        bound = self.timeouts.consistency if timeout is None else timeout
+        deadline, good, last = Deadline(bound), 0, "the bound was over before the first answer"
+        seen: Counter[str] = Counter()
+        while True:
+            try:
+                response = self.get(
+                    path, headers=headers, timeout=max(0.1, deadline.bound(self.timeouts.request))
+                )
+            except GatewayError as error:
+                good, what, last = 0, "no answer", str(error)
+            else:
+                fits = response.status_code == status and (accept is None or accept(response))
+                good, what = good + 1 if fits else 0, str(response.status_code)
+                if good >= in_a_row:
+                    return response
+                if not fits:
+                    last = answer_cause(response.status_code, response.headers, response.text)
+            seen[what] += 1
+            if deadline.expired:
+                break
+            time.sleep(0 if good else PAUSE_SECONDS)
+        raise GatewayError(
+            finding(
+                f"GET {self.url}{path}",
+                expected=f"{status}, {in_a_row} times in a row within {bound:g} s",
+                seen=", ".join(f"{count} x {what}" for what, count in seen.most_common()),
+                cause=last,
+                look=f"kubectl -n {self.namespace} logs deployment/{self.deployment} --tail=20",
+            )
+        )
+
+    def review_versions(self, count: int) -> Counter[str]:
+        """Ask for bookinfo's page a number of times and return how often each version of reviews made it."""
+        return Counter(review_version(self.get("/productpage").text) for _ in range(count))
+
+    def wait_review_versions(self, versions: Collection[str]) -> None:
+        """Ask for bookinfo's page until only these versions of reviews are seen, long enough to be no chance.
+
+        Raises:
+            GatewayError: Others were seen until the bound ``consistency`` was over.
+        """
+        # As many as make it a miracle that all three versions answered in turn and none of the others showed.
+        share = min(len(versions) / len(VERSIONS), 0.9)
+        in_a_row = math.ceil(math.log(DOUBT) / math.log(share))
+        self.wait_answer(
+            "/productpage", in_a_row=in_a_row, accept=lambda page: review_version(page.text) in versions
+        )
+
+    @contextmanager
+    def signed_in(self, user: str) -> Iterator[Gateway]:
+        """Give the same gateway, asked by a user who has signed in to bookinfo.
+
+        Raises:
+            GatewayError: Bookinfo refuses the user, or does not answer.
+        """
+        with _client(self.timeouts, CookieJar()) as client:
+            with self._translated("/login"):
+                # It sends the browser back to where it came from, and fails where that is not said.
+                referer = {"Referer": f"{self.url}/productpage"}
+                answer = client.post(f"{self.url}/login", data={"username": user}, headers=referer)
+            if not client.cookies:
+                raise GatewayError(
+                    finding(
+                        f"POST {self.url}/login",
+                        expected=f"a cookie for {user}",
+                        seen=f"status {answer.status_code}, no cookie",
+                        cause=answer_cause(answer.status_code, answer.headers, answer.text),
+                    )
+                )
+            yield replace(self, _client=client)
+
+    def close(self) -> None:
+        """Close the connections, and the port forwarding if there is one."""
+        self._held.close()
+
+
+def review_version(page: str) -> str:
+    """Return which version of reviews bookinfo's page shows: v1 has no stars, v2 black ones, v3 red ones."""
+    if "Error fetching product reviews" in page:
+        return "unavailable"
+    if '<font color="red">' in page:
+        return "v3"
+    if '<font color="black">' in page:
+        return "v2"
+    return "v1" if "Book Reviews" in page else "no page"
+
+
+def _client(timeouts: Timeouts, cookies: CookieJar) -> httpx.Client:
+    # The proxies of the environment are for the outside world; the gateway is not there.
+    return httpx.Client(trust_env=False, timeout=timeouts.request, cookies=cookies)

@@ -1,0 +1,202 @@
+"""Installing Istio: look, migrate, apply, wait.
+
+An installation that does not become ready is a result, not an error: the mesh says what is wrong and the
+checks judge it. Only what makes applying impossible raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.istio import preflight
+from pytest_istio.istio.catalog import release
+from pytest_istio.istio.explain import pods_of
+from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
+from pytest_istio.kube.apply import apply, delete
+from pytest_istio.kube.migrate import Migrated, migrate
+from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.wait import NotReadyError, wait_ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.manifests import Manifests
+    from pytest_istio.kube.objects import Object
+    from pytest_istio.progress import Progress
+    from pytest_istio.settings import Settings
+
+__all__ = ["attach", "finish", "install", "remove", "start"]
+
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+
+
+def install(
+    kube: Kube,
+    settings: Settings,
+    manifests: Manifests,
+    *,
+    created: bool,
+    run: str,
+    progress: Progress,
+    observed: Path | None = None,
+) -> Mesh:
+    """Install Istio and wait for it; arguments and errors as in `start`."""
+    mesh = start(kube, settings, manifests, created=created, run=run, progress=progress, observed=observed)
+    return finish(mesh, progress=progress)
+
+
+def start(
+    kube: Kube,
+    settings: Settings,
+    manifests: Manifests,
+    *,
+    created: bool,
+    run: str,
+    progress: Progress,
+    observed: Path | None = None,
+) -> Mesh:
+    """Record what the cluster is like, apply the manifests, and return without waiting for the pods.
+
+    What needs only definitions and Services, such as bookinfo with sidecars injected by hand, can be
+    applied meanwhile; `finish` waits.
+
+    Args:
+        kube: The cluster.
+        settings: What the run was asked to do.
+        manifests: What to install.
+        created: Whether this run made the cluster.
+        run: The run's name, for the label on all objects.
+        progress: Is told the phases and what is awaited.
+        observed: The folder in which the run's processes share their observations.
+
+    Raises:
+        ManifestError: An object cannot be brought to an API version that the server has.
+        ClusterError: There is an Istio already on a cluster that the run did not make.
+        KubeError: The API server refuses what is needed.
+    """
+    assert settings.istio_version is not None
+    with progress.phase("preflight"):
+        migrated = _migrated(kube, settings, manifests)
+        known = release(settings.istio_version)
+        found = preflight.record(kube, settings, known, migrated.objects, created=created)
+    if found.previous_istio and not created:
+        raise ClusterError(
+            f"Istio is on the cluster already, and this run did not put it there; nothing was changed.\n"
+            f"{found.previous_istio[0]}"
+        )
+    with progress.phase("apply"):
+        apply(
+            kube,
+            migrated.objects,
+            manager=MANAGER,
+            labels={RUN_LABEL: run},
+            timeouts=settings.timeouts,
+            progress=progress,
+        )
+    return Mesh(
+        kube, settings, known, manifests, migrated.objects, migrated.rewrites, run, found, observed=observed
+    )
+
+
+def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
+    """Wait for the workloads of the installation, and return the mesh with what did not become ready."""
+    refs = [Ref.of(each) for each in mesh.objects if each["kind"] in WORKLOADS]
+    troubles = mesh.troubles
+    with progress.phase("control plane"):
+        try:
+            wait_ready(mesh.kube, refs, timeout=mesh.timeouts.rollout, progress=progress)
+        except NotReadyError as error:
+            troubles = error.troubles
+    return replace(mesh, troubles=troubles, restarts=restart_counts(mesh))
+
+
+def attach(
+    kube: Kube,
+    settings: Settings,
+    manifests: Manifests,
+    state: Mapping[str, Any],
+    *,
+    observed: Path | None = None,
+) -> Mesh:
+    """Return the mesh that another process of the run has installed and described by `Mesh.to_state`."""
+    assert settings.istio_version is not None
+    migrated = _migrated(kube, settings, manifests)
+    return Mesh(
+        kube=kube,
+        settings=settings,
+        release=release(settings.istio_version),
+        manifests=manifests,
+        objects=migrated.objects,
+        rewrites=migrated.rewrites,
+        observed=observed,
+        **restored(state),
+    )
+
+
+def remove(mesh: Mesh, *, progress: Progress) -> None:
+    """Take away what was applied and what Istio itself has made, in every namespace."""
+    made = [Ref.of(each) for each in mesh.objects]
+    known = mesh.release
+    made.append(
+        Ref(
+            "admissionregistration.k8s.io/v1",
+            "ValidatingWebhookConfiguration",
+            None,
+            known.validation_webhook,
+        )
+    )
+    made += [
+        Ref("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, name) for name in known.runtime_crds
+    ]
+    if known.workload_secret is not None:
+        for secret in mesh.kube.list("v1", "Secret", fields="type=istio.io/key-and-cert"):
+            made.append(Ref.of(secret))  # the loop reads better
+    with progress.phase("remove Istio"):
+        delete(mesh.kube, made, timeouts=mesh.timeouts, progress=progress)
+
+
+def restart_counts(mesh: Mesh) -> dict[str, int]:
+    """Return how often each container of the control plane has restarted, by ``pod/container``."""
+    return {
+        f"{pod['metadata']['name']}/{container['name']}": container.get("restartCount", 0)
+        for workload in mesh.objects
+        if workload["kind"] == "Deployment"
+        for pod in pods_of(mesh.kube, workload)
+        for container in pod.get("status", {}).get("containerStatuses") or []
+    }
+
+
+def _migrated(kube: Kube, settings: Settings, manifests: Manifests) -> Migrated:
+    """Return the manifests for this API server, with what ``kubectl -n NAMESPACE`` would have added."""
+    migrated = migrate(manifests.objects, kube.served())
+    defined = {
+        (spec["group"], spec["names"]["kind"]): spec["scope"] == "Namespaced"
+        for spec in (each["spec"] for each in migrated.objects if each["kind"] == "CustomResourceDefinition")
+    }
+    objects = []
+    for each in migrated.objects:
+        ref = Ref.of(each)
+        namespaced = defined.get((ref.group, ref.kind))
+        if namespaced is None:
+            namespaced = kube.resource(ref.api_version, ref.kind).namespaced
+        objects.append(placed(each, ref.namespace or settings.namespace if namespaced else None))
+    return replace(migrated, objects=tuple(_with_namespace(objects, settings.namespace)))
+
+
+def placed(obj: Object, namespace: str | None) -> Object:
+    """Return an object in a namespace, or in none."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "namespace"}
+    return {**obj, "metadata": metadata if namespace is None else {**metadata, "namespace": namespace}}
+
+
+def _with_namespace(objects: Iterable[Object], namespace: str) -> list[Object]:
+    """Return the objects with their namespace among them, never itself injected."""
+    objects = list(objects)
+    if any(each["kind"] == "Namespace" and each["metadata"]["name"] == namespace for each in objects):
+        return objects
+    metadata = {"name": namespace, "labels": {"istio-injection": "disabled"}}
+    return [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, *objects]

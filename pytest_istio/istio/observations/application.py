@@ -1,0 +1,172 @@
+"""Whether the sample application runs inside the mesh."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from pytest_istio.findings import finding
+from pytest_istio.istio import explain
+from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.objects import Ref
+
+if TYPE_CHECKING:
+    from pytest_istio.istio.mesh import Mesh
+    from pytest_istio.istio.observations.ingress import Asked
+    from pytest_istio.kube.objects import Object
+
+__all__ = ["bookinfo_available", "bookinfo_images", "bookinfo_pods_ready", "hops_of_one_request"]
+
+PAUSE_SECONDS = 0.5
+LOG_LINES = 500
+REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+
+
+def bookinfo_available(mesh: Mesh, namespace: str) -> tuple[str, ...]:
+    """Return which Deployments of bookinfo are not available with all their replicas, and why."""
+    return tuple(
+        problem
+        for name in mesh.release.bookinfo.deployments
+        for problem in explain.deployment_problems(mesh.kube, namespace, name)
+    )
+
+
+def bookinfo_pods_ready(mesh: Mesh, namespace: str) -> tuple[str, ...]:
+    """Return which pods of bookinfo lack a ready application container or a ready sidecar.
+
+    The sidecar may be an ordinary container, or an init container that keeps running.
+    """
+    problems: list[str] = []
+    for name in mesh.release.bookinfo.deployments:
+        pods = _pods(mesh, namespace, name)
+        problems += [problem for pod in pods for problem in _pod_problems(mesh, pod)]
+        if not pods:
+            problems += explain.deployment_problems(mesh.kube, namespace, name) or [_no_pod(namespace, name)]
+    return tuple(problems)
+
+
+def _pods(mesh: Mesh, namespace: str, name: str) -> list[Object]:
+    deployment = mesh.kube.find("apps/v1", "Deployment", name, namespace)
+    return explain.pods_of(mesh.kube, deployment) if deployment else []
+
+
+def _no_pod(namespace: str, name: str) -> str:
+    return finding(
+        f"Deployment {namespace}/{name}",
+        expected="a pod with application and sidecar",
+        seen="no pod",
+        cause="its pods are just being replaced",
+        look=f"kubectl -n {namespace} get pods",
+    )
+
+
+def _pod_problems(mesh: Mesh, pod: Object) -> list[str]:
+    sidecar, namespace = mesh.release.sidecar.container, pod["metadata"]["namespace"]
+    lasting = [
+        *pod["spec"]["containers"],
+        *(each for each in pod["spec"].get("initContainers", []) if each.get("restartPolicy") == "Always"),
+    ]
+    names = [each["name"] for each in lasting]
+    status = pod.get("status", {})
+    states = {
+        each["name"]: each
+        for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    }
+    look = f"kubectl -n {namespace} describe pod {pod['metadata']['name']}"
+    if sidecar not in names:
+        cause = "it was neither injected by hand, nor created in a namespace whose label asks for injection"
+        seen = f"containers {', '.join(names)}"
+        return [
+            finding(str(Ref.of(pod)), expected=f"a container {sidecar}", seen=seen, cause=cause, look=look)
+        ]
+    unready = [name for name in names if not states.get(name, {}).get("ready")]
+    if not unready:
+        return []
+    why = explain.why(mesh.kube, pod)
+    seen = f"{len(names) - len(unready)}/{len(names)}, not {', '.join(unready)}"
+    return [
+        finding(
+            str(Ref.of(pod)),
+            expected=f"{len(names)}/{len(names)} ready: {', '.join(names)}",
+            seen=f"{seen}; {why.seen}" if why.seen else seen,
+            cause=why.cause,
+            look=why.look,
+        )
+    ]
+
+
+def bookinfo_images(mesh: Mesh, namespace: str) -> tuple[str, ...]:
+    """Return which pods of bookinfo run another image than the release ships."""
+    return tuple(
+        finding(
+            str(Ref.of(pod)),
+            expected=f"image {wanted}",
+            seen=", ".join(images),
+            cause="bookinfo of another release, or a mirror that renames images",
+            look=f"kubectl -n {namespace} get pod {pod['metadata']['name']} -o yaml",
+        )
+        for name, wanted in mesh.release.bookinfo.images.items()
+        for pod in _pods(mesh, namespace, name)
+        if wanted
+        not in (images := [each["image"].removeprefix("docker.io/") for each in pod["spec"]["containers"]])
+    )
+
+
+def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str, ...]:
+    """Return which proxies on the way of one request have not logged it under its request id.
+
+    The gateway's log gives the id, found by a mark in the query; the logs of the sidecars must have it, too.
+    """
+    mark = uuid.uuid4().hex
+    page = gateway.get(f"/productpage?u=normal&mark={mark}").text
+    services = ["productpage", "details", "reviews", *(["ratings"] if "<font color" in page else [])]
+    deadline = Deadline(mesh.timeouts.consistency)
+    while True:
+        missing, request_id = _unlogged(mesh, namespace, services, mark)
+        if not missing:
+            return ()
+        if deadline.expired:
+            return tuple(_not_logged(mesh, namespace, hop, request_id) for hop in missing)
+        time.sleep(deadline.bound(PAUSE_SECONDS))
+
+
+def _unlogged(mesh: Mesh, namespace: str, services: list[str], mark: str) -> tuple[list[str], str]:
+    """Return which hops have not logged the request yet, and its id as far as it is known."""
+    gateway = mesh.release.gateway.deployment
+    deployment = mesh.kube.get("apps/v1", "Deployment", gateway, mesh.namespace)
+    lines = [line for line in _log(mesh, explain.pods_of(mesh.kube, deployment)) if mark in line]
+    ids = REQUEST_ID.findall(lines[-1]) if lines else []
+    if not ids:
+        return [gateway], ""
+    missing = []
+    for service in services:
+        pods = mesh.kube.list("v1", "Pod", namespace, labels=f"app={service}")
+        if not any(ids[0] in line for line in _log(mesh, pods)):
+            missing.append(service)
+    return missing, ids[0]
+
+
+def _log(mesh: Mesh, pods: list[Object]) -> list[str]:
+    """Return the newest lines of the proxies' logs."""
+    container = mesh.release.sidecar.container
+    logs = [
+        mesh.kube.logs(pod["metadata"]["namespace"], pod["metadata"]["name"], container, tail=LOG_LINES)
+        for pod in pods
+        if pod.get("status", {}).get("phase") == "Running"
+    ]
+    return [line for log in logs for line in log.splitlines()]
+
+
+def _not_logged(mesh: Mesh, namespace: str, hop: str, request_id: str) -> str:
+    is_gateway = hop == mesh.release.gateway.deployment
+    where = mesh.namespace if is_gateway else namespace
+    what = f"x-request-id {request_id}" if request_id else "the request"
+    return finding(
+        f"the access log of {hop}'s proxy in {where}",
+        expected=f"a line with {what}",
+        seen="none",
+        cause="the request went past the proxy, or the mesh's accessLogFile is not /dev/stdout",
+        look=f"kubectl -n {where} logs -l app={hop} -c {mesh.release.sidecar.container} --tail=20",
+    )

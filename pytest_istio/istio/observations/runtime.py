@@ -1,0 +1,87 @@
+"""What the control plane makes itself, once it runs, and no manifest names."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pytest_istio.findings import finding
+from pytest_istio.kube import readiness
+from pytest_istio.kube.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_istio.istio.mesh import Mesh
+
+__all__ = ["runtime_objects"]
+
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+VALIDATION = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+PAUSE_SECONDS = 0.5
+
+
+def runtime_objects(mesh: Mesh) -> tuple[str, ...]:
+    """Return what of the run-time objects is still missing after the bound ``webhook_live``.
+
+    These are the validating webhook, the definitions that discovery makes, the authority's Secret, and a
+    certificate for the default service account of each namespace.
+    """
+    deadline = Deadline(mesh.timeouts.webhook_live)
+    while True:
+        problems = (*_validation(mesh), *_definitions(mesh), *_secrets(mesh))
+        if not problems or deadline.expired:
+            return problems
+        time.sleep(deadline.bound(PAUSE_SECONDS))
+
+
+def _validation(mesh: Mesh) -> Iterator[str]:
+    name = mesh.release.validation_webhook
+    found = mesh.kube.find(*VALIDATION, name)
+    if found is not None and all(
+        each["clientConfig"].get("caBundle") for each in found.get("webhooks") or []
+    ):
+        return
+    yield finding(
+        f"ValidatingWebhookConfiguration {name}",
+        expected="exists, with the certificate authority of its server",
+        seen="not on the cluster" if found is None else "a webhook without caBundle",
+        cause="the component that registers it does not run, or the API server refuses what it sends",
+        look=f"kubectl -n {mesh.namespace} logs deployment/{name} --tail=20",
+    )
+
+
+def _definitions(mesh: Mesh) -> Iterator[str]:
+    for name in mesh.release.runtime_crds:
+        found = mesh.kube.find(*CRD, name)
+        seen = "not on the cluster" if found is None else readiness.problem(found)
+        if seen is not None:
+            yield finding(
+                f"CustomResourceDefinition {name}",
+                expected="made by discovery when it starts, and Established",
+                seen=seen,
+                cause="discovery does not run, may not make definitions, or uses an API that is gone",
+                look=f"kubectl -n {mesh.namespace} logs deployment/{mesh.release.discovery_service}",
+            )
+
+
+def _secrets(mesh: Mesh) -> Iterator[str]:
+    wanted: list[tuple[str, str]] = []
+    if mesh.release.authority_secret is not None:
+        wanted.append((mesh.namespace, mesh.release.authority_secret))
+    if mesh.release.workload_secret is not None:
+        default = mesh.release.workload_secret.replace("{account}", "default")
+        wanted += [
+            (each["metadata"]["name"], default)
+            for each in mesh.kube.list("v1", "Namespace")
+            if readiness.problem(each) is None
+        ]
+    for namespace, name in wanted:
+        if mesh.kube.find("v1", "Secret", name, namespace) is None:
+            yield finding(
+                f"Secret {namespace}/{name}",
+                expected="made by the certificate authority",
+                seen="not on the cluster",
+                cause="the authority does not run, or may not write Secrets",
+                look=f"kubectl -n {mesh.namespace} logs -l istio=citadel --tail=20",
+            )

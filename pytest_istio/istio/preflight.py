@@ -1,0 +1,208 @@
+"""What the cluster was like before anything was installed: the facts that the PRE checks judge."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.findings import finding
+from pytest_istio.istio.capacity import capacity_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pytest_istio.istio.catalog import Release
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.objects import Object
+    from pytest_istio.settings import Settings
+
+__all__ = ["Preflight", "record"]
+
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+REVIEW = "authorization.k8s.io/v1"
+NAMED = 5
+"""How many objects of a previous Istio a message names: enough to recognise it by."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found before the installation; every problem is a whole message.
+
+    Attributes:
+        kubernetes: The API server's version, such as ``v1.34.3``.
+        deviation: How the Kubernetes version differs from the supported ones; empty if it does not.
+        version_problems: Why the release cannot work with this Kubernetes version.
+        unserved: Kinds of the migrated manifests that the API server does not have.
+        forbidden: Kinds that the user may not create.
+        previous_istio: What was there of an Istio already.
+        capacity_problems: What keeps the pods from finding a node.
+        consent_problems: Why nobody can be said to have agreed to the use of the cluster.
+    """
+
+    kubernetes: str
+    deviation: str
+    version_problems: tuple[str, ...]
+    unserved: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    previous_istio: tuple[str, ...]
+    capacity_problems: tuple[str, ...]
+    consent_problems: tuple[str, ...]
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Preflight:
+        """Return the preflight that `dataclasses.asdict` turned into JSON values."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in state.items()
+        }
+        return cls(**values)
+
+
+def record(
+    kube: Kube, settings: Settings, release: Release, objects: Sequence[Object], *, created: bool
+) -> Preflight:
+    """Look at the cluster as it is now; nothing is changed.
+
+    Args:
+        kube: The cluster.
+        settings: What the run was asked to do.
+        release: What is going to be installed.
+        objects: The migrated manifests.
+        created: Whether this run made the cluster.
+    """
+    version = kube.version()
+    kinds = sorted({(each["apiVersion"], each["kind"]) for each in objects})
+    deviation, problems = _version(version, release)
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="preflight") as pool:
+        forbidden = pool.map(lambda kind: _forbidden(kube, settings.namespace, kind, objects), kinds)
+        capacity = pool.submit(capacity_problems, kube, objects, timeout=settings.timeouts.crd_established)
+        previous = pool.submit(_previous, kube)
+        return Preflight(
+            kubernetes=version["gitVersion"],
+            deviation=deviation,
+            version_problems=problems,
+            unserved=_unserved(kinds, kube.served(), _defined(objects)),
+            forbidden=tuple(problem for problem in forbidden if problem),
+            previous_istio=tuple(previous.result()),
+            capacity_problems=capacity.result(),
+            consent_problems=_consent(kube, settings, created=created),
+        )
+
+
+def _version(version: Object, release: Release) -> tuple[str, tuple[str, ...]]:
+    """Return the deviation and the problems that the Kubernetes version means for a release."""
+    seen = _numbers(version["gitVersion"])
+    oldest, newest = release.kubernetes
+    if _numbers(oldest) <= seen <= _numbers(newest):
+        return "", ()
+    supported = f"Istio {release.version} supports Kubernetes {oldest} to {newest}"
+    if seen > _numbers(newest):
+        known = release.adapted is not None and seen <= _numbers(release.adapted)
+        shown = f"shown to work up to {release.adapted}" if known else "not tried with this version before"
+        return f"{supported}; on {version['gitVersion']} its manifests are migrated, {shown}", ()
+    problem = finding(
+        f"Kubernetes {version['gitVersion']}",
+        expected=f"{oldest} or newer for Istio {release.version}",
+        seen=version["gitVersion"],
+        cause="the cluster is older than the release supports",
+        look="kubectl version",
+    )
+    return "", (problem,)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    major, minor = re.findall(r"\d+", version)[:2]
+    return int(major), int(minor)
+
+
+def _defined(objects: Iterable[Object]) -> dict[tuple[str, str], str]:
+    """Return what the manifests define themselves: the plural by apiVersion and kind."""
+    return {
+        (f"{spec['group']}/{version['name']}", spec["names"]["kind"]): spec["names"]["plural"]
+        for spec in (each["spec"] for each in objects if each["kind"] == CRD[1])
+        for version in spec.get("versions") or [{"name": spec.get("version")}]
+    }
+
+
+def _unserved(
+    kinds: Iterable[tuple[str, str]],
+    served: Collection[tuple[str, str]],
+    defined: Collection[tuple[str, str]],
+) -> tuple[str, ...]:
+    return tuple(
+        finding(
+            f"{kind} in {api_version}",
+            expected="served by the API server, or defined by the manifests",
+            seen="neither",
+            cause="the manifests lack its definition, or the API server has left the version behind",
+            look="kubectl api-resources",
+        )
+        for api_version, kind in kinds
+        if (api_version, kind) not in served and (api_version, kind) not in defined
+    )
+
+
+def _forbidden(kube: Kube, namespace: str, kind: tuple[str, str], objects: Sequence[Object]) -> str | None:
+    """Return why the user may not create objects of a kind; None if he may."""
+    group, slash, _ = kind[0].rpartition("/")
+    resource = _defined(objects).get(kind) or kube.resource(*kind).plural
+    attributes = {"group": group if slash else "", "resource": resource, "verb": "create"}
+    if any(each["kind"] == kind[1] and each["metadata"].get("namespace") for each in objects):
+        attributes["namespace"] = namespace
+    review = {
+        "apiVersion": REVIEW,
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    status = kube.json("POST", f"/apis/{REVIEW}/selfsubjectaccessreviews", body=review)["status"]
+    if status.get("allowed"):
+        return None
+    place = f" -n {namespace}" if "namespace" in attributes else ""
+    return finding(
+        f"{kind[1]} in {kind[0]}",
+        expected="the user may create it",
+        seen=f"denied: {status.get('reason') or 'no rule allows it'}",
+        cause="the kubeconfig's user is no cluster administrator",
+        look=f"kubectl auth can-i create {resource}.{attributes['group']}".rstrip(".") + place,
+    )
+
+
+def _previous(kube: Kube) -> list[str]:
+    """Return what there is of an Istio: definitions and webhooks, which belong to the whole cluster."""
+    found = [
+        f"{kind} {each['metadata']['name']}"
+        for api_version, kind, word in (
+            (*CRD, ".istio.io"),
+            *(("admissionregistration.k8s.io/v1", webhook, "istio") for webhook in WEBHOOKS),
+        )
+        if (api_version, kind) in kube.served()
+        for each in kube.list(api_version, kind)
+        if word in each["metadata"]["name"]
+    ]
+    if not found:
+        return []
+    return [
+        finding(
+            "the API server",
+            expected="no Istio before this run installs one",
+            seen=f"{len(found)} objects of one: {', '.join(found[:NAMED])}{', …' if found[NAMED:] else ''}",
+            cause="an earlier installation, or what an incomplete removal has left",
+            look="kubectl get crd,mutatingwebhookconfigurations,validatingwebhookconfigurations | grep istio",
+        )
+    ]
+
+
+def _consent(kube: Kube, settings: Settings, *, created: bool) -> tuple[str, ...]:
+    if created or settings.context is not None:
+        return ()
+    return (
+        finding(
+            f"cluster {kube.server}",
+            expected="made by this run, or named by its context",
+            seen="found by default in the kubeconfig",
+            cause="no --istio-context was given",
+            look="kubectl config get-contexts",
+        ),
+    )

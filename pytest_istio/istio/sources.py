@@ -1,0 +1,94 @@
+"""Where the manifests of a run come from: the user's own, or the set that ships with this program."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.errors import ManifestError
+from pytest_istio.istio.catalog import release
+from pytest_istio.kube.manifests import Manifests, load
+from pytest_istio.paths import fixtures_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_istio.settings import Settings
+
+__all__ = ["bookinfo", "manifests"]
+
+NAMESPACE = "istio-system"
+"""The namespace that the bundled manifests name, as the chart does by default."""
+
+
+def manifests(settings: Settings) -> Manifests:
+    """Return Istio's manifests for a run, with what they are and their SHA-256.
+
+    The bundled sets were written after the releases ("re-created"), which source and report say. For another
+    patch of a bundled minor version the newest set is taken with the tags of Istio's own images changed.
+
+    Raises:
+        UnknownVersionError: The catalogue does not know the version.
+        ManifestError: The user's file cannot be used, or nothing is bundled for the version.
+    """
+    assert settings.istio_version is not None
+    version = release(settings.istio_version).version
+    if settings.manifests is not None:
+        return load(settings.manifests)
+    bundled = _bundled(fixtures_folder() / "istio", version)
+    found = load(bundled, source=f"re-created {bundled.name} (bundled)")
+    if bundled.name != version:
+        found = _retagged(found, bundled.name, version)
+    return found if settings.namespace == NAMESPACE else _moved(found, settings.namespace)
+
+
+def bookinfo(version: str) -> Path:
+    """Return the folder with the sample application of a release, or of the nearest one that is bundled.
+
+    Raises:
+        ManifestError: Nothing is bundled for the minor version.
+    """
+    return _bundled(fixtures_folder() / "bookinfo", version)
+
+
+def _bundled(folder: Path, version: str) -> Path:
+    """Return the folder of a version; if there is none, that of the newest patch of its minor version."""
+    if (folder / version).is_dir():
+        return folder / version
+    minor = version.rsplit(".", 1)[0]
+    patches = sorted(folder.glob(f"{minor}.*"), key=lambda path: int(path.name.rsplit(".", 1)[1]))
+    if not patches:
+        raise ManifestError(
+            f"Istio {version}: nothing of {minor} is bundled; render its manifests and pass --istio-manifests"
+        )
+    return patches[-1]
+
+
+def _retagged(found: Manifests, old: str, new: str) -> Manifests:
+    pattern = re.compile(rf"(istio/[\w-]+):{re.escape(old)}(?![\w.-])")
+    changed = _mapped(list(found.objects), lambda text: pattern.sub(rf"\g<1>:{new}", text))
+    note = f"the manifests are those of {old} with the image tags changed to {new}; SHA-256 is that of {old}"
+    return replace(
+        found,
+        objects=tuple(changed),
+        source=f"{found.source}, image tags changed to {new}",
+        warnings=(*found.warnings, note),
+    )
+
+
+def _moved(found: Manifests, namespace: str) -> Manifests:
+    """Return the manifests as the chart would have rendered them for another namespace."""
+    changed = _mapped(list(found.objects), lambda text: text.replace(NAMESPACE, namespace))
+    return replace(found, objects=tuple(changed), source=f"{found.source}, for namespace {namespace}")
+
+
+def _mapped(value: Any, change: Any) -> Any:  # noqa: ANN401  # a JSON value, and a function of a text
+    """Return a JSON value with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_mapped(each, change) for each in value]
+    if isinstance(value, dict):
+        return {key: _mapped(each, change) for key, each in value.items()}
+    return value

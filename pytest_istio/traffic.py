@@ -1,0 +1,173 @@
+"""Many requests and what came back, and how many it takes to tell one split of traffic from another."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from pytest_istio.gateway import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import httpx
+
+__all__ = ["Sample", "SplitTest", "sample"]
+
+FEWEST_REQUESTS, MOST_REQUESTS = 10, 20_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a number of requests were answered.
+
+    Attributes:
+        kinds: How many answers were of each kind.
+        seconds: How long each answer took, in the order of sending.
+        failures: What was wrong with the requests that got no answer.
+    """
+
+    kinds: Counter[str]
+    seconds: tuple[float, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many requests were sent."""
+        return len(self.seconds)
+
+    def percentile(self, percent: float) -> float:
+        """Return the time, in seconds, within which this share of the answers came."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1)]
+
+    def __str__(self) -> str:
+        parts = [f"{count} x {kind}" for kind, count in self.kinds.most_common()]
+        return f"{', '.join(parts)} of {self.count}"
+
+
+def sample(
+    ask: Callable[[], httpx.Response],
+    count: int,
+    *,
+    kind: Callable[[httpx.Response], str] = lambda response: str(response.status_code),
+    concurrency: int = 8,
+) -> Sample:
+    """Send requests, a bounded number of them at a time, and say what came back.
+
+    Args:
+        ask: Sends one request; called from several threads.
+        count: How many requests are sent.
+        kind: What an answer counts as.
+        concurrency: How many requests are under way at most.
+    """
+
+    def one(_: int) -> tuple[str, float, str | None]:
+        started = time.monotonic()
+        try:
+            what, failure = kind(ask()), None
+        except GatewayError as error:
+            what, failure = "no answer", str(error)
+        return what, time.monotonic() - started, failure
+
+    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="traffic") as pool:
+        answers = list(pool.map(one, range(count)))
+    return Sample(
+        kinds=Counter(what for what, _, _ in answers),
+        seconds=tuple(seconds for _, seconds, _ in answers),
+        failures=tuple(failure for _, _, failure in answers if failure is not None),
+    )
+
+
+@dataclass(frozen=True)
+class SplitTest:
+    """How many requests tell the right split of traffic from a wrong one, by the exact binomial distribution.
+
+    Attributes:
+        shares: The share of each version; together 1.
+        alpha: The probability of refusing the right split.
+        power: The probability of noticing one in which the largest share is off.
+        off_by: How much it is off, in either direction, such as 0.15.
+    """
+
+    shares: Mapping[str, float]
+    alpha: float
+    power: float
+    off_by: float
+
+    @property
+    def requests(self) -> int:
+        """How many requests have to be sent."""
+        return self._plan()[0]
+
+    @property
+    def expectation(self) -> str:
+        """What is expected, in words."""
+        count, limits = self._plan()
+        parts = [f"{low} to {high} of {version}" for version, (low, high) in limits.items()]
+        return f"{', '.join(parts)} in {count} requests"
+
+    def accepts(self, seen: Mapping[str, int]) -> bool:
+        """Return whether the counts of the versions speak for the right split."""
+        _, limits = self._plan()
+        return all(low <= seen.get(version, 0) <= high for version, (low, high) in limits.items())
+
+    def _plan(self) -> tuple[int, dict[str, tuple[int, int]]]:
+        """Return the number of requests, and the fewest and most of each version."""
+        largest = max(self.shares.values())
+        wrong = tuple(
+            share for share in (largest - self.off_by, largest + self.off_by) if 0.0 <= share <= 1.0
+        )
+        count = _requests(largest, wrong, self.alpha, 1 - self.power)
+        return count, {
+            version: _limits(count, share, self.alpha / len(self.shares))
+            for version, share in self.shares.items()
+        }
+
+
+@cache
+def _requests(share: float, wrong: tuple[float, ...], alpha: float, missed: float) -> int:
+    """Return how many requests it takes to notice each of the wrong shares."""
+    count = FEWEST_REQUESTS
+    while count <= MOST_REQUESTS:
+        low, high = _limits(count, share, alpha)
+        if all(sum(_masses(count, each)[low : high + 1]) <= missed for each in wrong):
+            return count
+        count += max(1, count // 50)
+    raise ValueError(f"{share} and {wrong} cannot be told apart by {MOST_REQUESTS} requests")
+
+
+@cache
+def _limits(count: int, share: float, alpha: float) -> tuple[int, int]:
+    """Return the fewest and the most hits that are not too unlikely, with half of `alpha` on either side."""
+    masses = _masses(count, share)
+    return _tail(masses, alpha / 2), count - _tail(masses[::-1], alpha / 2)
+
+
+def _tail(masses: list[float], bound: float) -> int:
+    """Return how many of the first masses together stay within the bound."""
+    return sum(total <= bound for total in accumulate(masses))
+
+
+def _masses(count: int, share: float) -> list[float]:
+    """Return the probability of each number of hits."""
+    if share in (0.0, 1.0):
+        return [float(hits == count * share) for hits in range(count + 1)]
+    log_hit, log_miss = math.log(share), math.log1p(-share)
+    log_factorial = [math.lgamma(number + 1) for number in range(count + 1)]
+    return [
+        math.exp(
+            log_factorial[count]
+            - log_factorial[hits]
+            - log_factorial[count - hits]
+            + hits * log_hit
+            + (count - hits) * log_miss
+        )
+        for hits in range(count + 1)
+    ]
