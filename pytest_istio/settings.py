@@ -1,17 +1,31 @@
-"""What a run was asked to do: one frozen value, put together from command line, environment and ini."""
+"""What a run was asked to do: one frozen value, put together from command line, environment and ini.
+
+Each option ``--istio-x`` has a twin ``PYTEST_ISTIO_X`` in the environment and ``istio_x`` in the ini file;
+the command line wins over the environment, the environment over the ini file. A value that cannot be used
+is found out here, before anything is started.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from pytest_istio.errors import BadSettingError
 from pytest_istio.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
-__all__ = ["Settings"]
+    import pytest
+
+__all__ = ["OPTIONS", "Option", "Settings", "add_options", "read"]
+
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+# RFC 1123, what the API server demands of a namespace's name.
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,7 @@ class Settings:
         reports: Files to write the report to; the suffix picks the form.
         timeouts: The bounds on waiting, already scaled.
         kube_binaries: A folder with the programs of the Kubernetes control plane for ``local``.
-        sources: Where each value came from, by option name: ``option``, ``environment``, ``ini`` or ``default``.
+        sources: Where each came from, by field: ``option``, ``environment``, ``ini`` or ``default``.
     """
 
     istio_version: str | None = None
@@ -47,3 +61,240 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     kube_binaries: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def _version(value: str, _folder: Path) -> str:
+    if not VERSION.fullmatch(value):
+        raise ValueError("is not a version such as 1.0.5")
+    return value
+
+
+def _namespace(value: str, _folder: Path) -> str:
+    if not LABEL.fullmatch(value):
+        raise ValueError("is not a namespace: lower-case letters, digits and '-', at most 63")
+    return value
+
+
+def _text(value: str, _folder: Path) -> str:
+    return value
+
+
+def _choice(*choices: str) -> Callable[[str, Path], str]:
+    def convert(value: str, _folder: Path) -> str:
+        if value not in choices:
+            raise ValueError(f"is none of {', '.join(choices)}")
+        return value
+
+    return convert
+
+
+def _file(value: str, folder: Path) -> Path:
+    return folder / Path(value).expanduser()
+
+
+def _existing(value: str, folder: Path) -> Path:
+    path = _file(value, folder)
+    if not path.exists():
+        raise ValueError(f"does not exist (looked for {path})")
+    return path
+
+
+def _timeouts(value: str, _folder: Path) -> Timeouts:
+    try:
+        factor = float(value)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 100:  # noqa: PLR2004 (also keeps out inf and nan)
+        raise ValueError("is not a number above 0, at most 100")
+    return Timeouts().scaled(factor)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting, as the user may give it.
+
+    Attributes:
+        name: The last part of ``--istio-…``, ``PYTEST_ISTIO_…`` and ``istio_…``.
+        field: The field of `Settings` that takes the value; its default is the option's.
+        metavar: What help shows for the value.
+        convert: Turns a text, and the folder that a relative path starts from, into the value; a
+            ValueError's text goes on from the value: "is not a number".
+        help: A sentence with the reason.
+        many: Whether the option may be repeated; the environment's value is split at ``os.pathsep``, the ini
+            file's into lines.
+    """
+
+    name: str
+    field: str
+    metavar: str
+    convert: Callable[[str, Path], Any]
+    help: str
+    many: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line."""
+        return f"--istio-{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"PYTEST_ISTIO_{self.name.replace('-', '_').upper()}"
+
+    @property
+    def ini(self) -> str:
+        """The name in the ini file, and of argparse's attribute."""
+        return f"istio_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option(
+        name="version",
+        field="istio_version",
+        metavar="X.Y.Z",
+        convert=_version,
+        help="Istio release to check; without it the checks are skipped.",
+    ),
+    Option(
+        name="cluster",
+        field="cluster",
+        metavar="{auto,kind,existing,local}",
+        convert=_choice("auto", "kind", "existing", "local"),
+        help="Where Kubernetes comes from. auto: existing if a context is named, else kind if a container "
+        "engine answers, else local (embedded, no containers, so a rehearsal). Default: auto.",
+    ),
+    Option(
+        name="context",
+        field="context",
+        metavar="NAME",
+        convert=_text,
+        help="Context of an existing cluster; named, so that no other one is touched.",
+    ),
+    Option(
+        name="kubeconfig",
+        field="kubeconfig",
+        metavar="FILE",
+        convert=_existing,
+        help="Kubeconfig of an existing cluster, if it is not in the usual place.",
+    ),
+    Option(
+        name="namespace",
+        field="namespace",
+        metavar="NAME",
+        convert=_namespace,
+        help="Namespace of the control plane. Default: istio-system.",
+    ),
+    Option(
+        name="keep",
+        field="keep",
+        metavar="{never,failed,always}",
+        convert=_choice("never", "failed", "always"),
+        help="Whether a cluster that the run made stays, so that one can look into it. Default: never.",
+    ),
+    Option(
+        name="manifests",
+        field="manifests",
+        metavar="PATH",
+        convert=_existing,
+        help="Rendered YAML of Istio, file or folder, to check just these bytes. Default: the bundled set.",
+    ),
+    Option(
+        name="injection",
+        field="injection",
+        metavar="{manual,automatic}",
+        convert=_choice("manual", "automatic"),
+        help="How bookinfo gets sidecars: written into its manifests, or by the admission webhook. "
+        "Default: manual.",
+    ),
+    Option(
+        name="profile",
+        field="profile",
+        metavar="{smoke,core,extended}",
+        convert=_choice("smoke", "core", "extended"),
+        help="Which checks run: a first answer, what every mesh must do, or everything. Default: core.",
+    ),
+    Option(
+        name="report",
+        field="reports",
+        metavar="FILE",
+        convert=_file,
+        help="Write the conformance report here; .yaml or .json says in which form. May be repeated.",
+        many=True,
+    ),
+    Option(
+        name="timeout-factor",
+        field="timeouts",
+        metavar="NUMBER",
+        convert=_timeouts,
+        help="Multiplies every bound on waiting, for slow machines. Default: 1.",
+    ),
+    Option(
+        name="kube-binaries",
+        field="kube_binaries",
+        metavar="FOLDER",
+        convert=_existing,
+        help="Programs of the Kubernetes control plane for the local cluster, to save the download.",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add every option and its ini twin to pytest's."""
+    group = parser.getgroup(
+        "istio", "Istio conformance (--istio-x, PYTEST_ISTIO_X or istio_x in the ini file)"
+    )
+    for option in OPTIONS:
+        action = "append" if option.many else "store"
+        group.addoption(option.flag, action=action, dest=option.ini, metavar=option.metavar, help=option.help)
+        if option.many:
+            parser.addini(option.ini, option.help, type="linelist", default=[])
+        else:
+            parser.addini(option.ini, option.help, type="string", default="")
+
+
+def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings:
+    """Put the settings together.
+
+    Raises:
+        BadSettingError: A value cannot be used; the message names where it was given.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for option in OPTIONS:
+        texts, source, shown, folder = _given(option, config, environment)
+        sources[option.field] = source
+        if texts:
+            converted = tuple(_converted(option, text, shown, folder) for text in texts)
+            values[option.field] = converted if option.many else converted[0]
+    settings = Settings(**values, sources=sources)
+    if settings.cluster in {"kind", "local"} and (settings.context or settings.kubeconfig):
+        raise BadSettingError(
+            "--istio-context and --istio-kubeconfig name an existing cluster, but "
+            f"--istio-cluster={settings.cluster} makes one; leave one of them out"
+        )
+    return settings
+
+
+def _given(
+    option: Option, config: pytest.Config, environment: Mapping[str, str]
+) -> tuple[list[str], str, str, Path]:
+    """Return the texts of an option, their source, how to name that to a person, and where paths start."""
+    here = config.invocation_params.dir
+    value = config.getoption(option.ini)
+    if value is not None:
+        return (value if option.many else [value]), "option", option.flag, here
+    value = environment.get(option.variable)
+    if value:
+        return (value.split(os.pathsep) if option.many else [value]), "environment", option.variable, here
+    value = config.getini(option.ini)
+    if value:
+        folder = config.inipath.parent if config.inipath else config.rootpath
+        return (value if option.many else [value]), "ini", f"{option.ini} in {config.inipath}", folder
+    return [], "default", "", here
+
+
+def _converted(option: Option, text: str, shown: str, folder: Path) -> Any:  # noqa: ANN401 (each option has its type)
+    try:
+        return option.convert(text, folder)
+    except ValueError as error:
+        raise BadSettingError(f"{shown}: {text!r} {error}") from None

@@ -1,0 +1,62 @@
+"""What a check came to: pytest's outcomes, and blocked, which pytest knows as a kind of skip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from pytest_istio.conformance.check import check_of, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["OUTCOMES", "Outcomes", "block", "outcome_in"]
+
+OUTCOMES = ("passed", "failed", "blocked", "skipped")
+NAME = "istio_check"
+OUTCOME = "istio_outcome"
+BLOCKED = pytest.StashKey[bool]()
+
+
+def block(item: pytest.Item, by: str) -> NoReturn:
+    """End a check because something that it builds on is broken, which `by` names."""
+    item.stash[BLOCKED] = True
+    pytest.skip(f"blocked by {by}")
+
+
+def outcome_in(report: pytest.TestReport) -> str | None:
+    """Return the outcome of the check that a report is about so far, None when it is about no check."""
+    found = dict(report.user_properties).get(OUTCOME)
+    return str(found) if found else None
+
+
+class Outcomes:
+    """Hooks that mark each report of a check with name and outcome; JUnit and pytest-xdist carry them on."""
+
+    def __init__(self) -> None:
+        self._so_far: dict[str, str] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add the check's name and what it has come to so far to a report."""
+        report = yield
+        check = check_of(item)
+        if check is None:
+            return report
+        if report.failed:
+            self._so_far[item.nodeid] = "failed"
+        elif report.skipped:
+            self._so_far[item.nodeid] = "blocked" if item.stash.get(BLOCKED, False) else "skipped"
+        outcome = self._so_far.setdefault(item.nodeid, "passed")
+        report.user_properties += [(NAME, name_of(item, check)), (OUTCOME, outcome)]
+        return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Show a blocked check as such, not among the skipped."""
+    if report.when == "setup" and report.skipped and outcome_in(report) == "blocked":
+        return "blocked", "B", "BLOCKED"
+    return None

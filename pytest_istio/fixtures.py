@@ -1,0 +1,158 @@
+"""The fixtures: each calls one room."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.conformance.check import check_of
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.stash import RUN, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_istio.bookinfo import Bookinfo
+    from pytest_istio.clusters.base import Cluster
+    from pytest_istio.gateway import Gateway
+    from pytest_istio.istio.mesh import Mesh
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.routes import Routes
+    from pytest_istio.settings import Settings
+
+NO_CLUSTER = (
+    "There is no cluster: it is started when a collected test names istio_cluster, or a fixture built on it, "
+    "as an argument; asking for it by request.getfixturevalue comes too late."
+)
+
+
+@pytest.fixture(scope="session")
+def istio_settings(pytestconfig: pytest.Config) -> Settings:
+    """What the run was asked to do: version, cluster, namespace, bounds on waiting."""
+    return pytestconfig.stash[SETTINGS]
+
+
+@pytest.fixture(scope="session")
+def istio_cluster(pytestconfig: pytest.Config) -> Cluster:
+    """The run's Kubernetes cluster: its `.kubeconfig` (a path), `.name`, `.provider`, `.capabilities`."""
+    from pytest_istio.run.owner import attach
+
+    cluster = attach(pytestconfig.stash[RUN].folder)
+    if cluster is None:
+        pytest.fail(NO_CLUSTER, pytrace=False)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def istio_kube(istio_cluster: Cluster, istio_settings: Settings) -> Iterator[Kube]:
+    """A client of the cluster's API server."""
+    from pytest_istio.kube.client import Kube
+
+    bound = istio_settings.timeouts.request
+    with _plainly():
+        kube = Kube.connect(istio_cluster.kubeconfig, istio_cluster.context, request_timeout=bound)
+    yield kube
+    kube.close()
+
+
+@pytest.fixture(scope="session")
+def mesh(pytestconfig: pytest.Config, istio_cluster: Cluster, istio_kube: Kube) -> Mesh:
+    """Istio, installed once for all processes of the run; `.problems(id)` says what is wrong with it."""
+    from pytest_istio.run import setup
+
+    with _plainly():
+        return setup.mesh(pytestconfig.stash[RUN], istio_cluster, istio_kube)
+
+
+@pytest.fixture(scope="session")
+def bookinfo(pytestconfig: pytest.Config, mesh: Mesh) -> Bookinfo:
+    """The sample application with sidecars and its gateway, deployed once for all processes of the run."""
+    from pytest_istio.run import setup
+
+    with _plainly():
+        return setup.bookinfo(pytestconfig.stash[RUN], mesh)
+
+
+@pytest.fixture(scope="session")
+def gateway(pytestconfig: pytest.Config, istio_cluster: Cluster, mesh: Mesh) -> Iterator[Gateway]:
+    """The ingress gateway as reached from here: its `.url`, and `.get(path, headers=...)` to ask it."""
+    from pytest_istio import clusters
+    from pytest_istio.gateway import find
+
+    wire = clusters.provider(istio_cluster.provider).wire
+    with _plainly():
+        found = find(mesh, wire, progress=pytestconfig.stash[RUN].progress)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def istio_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh namespace whose pods get a sidecar; removed after the test."""
+    from pytest_istio.kube.apply import delete
+    from pytest_istio.kube.objects import Ref
+    from pytest_istio.progress import Silent
+
+    name = f"istio-check-{secrets.token_hex(4)}"
+    metadata = {"name": name, "labels": {"istio-injection": "enabled", **mesh.labels}}
+    mesh.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield name
+    # What is left on a cluster that ends with the run need not be waited for.
+    wait = not istio_cluster.created
+    delete(
+        mesh.kube, [Ref("v1", "Namespace", None, name)], timeouts=mesh.timeouts, progress=Silent(), wait=wait
+    )
+
+
+@pytest.fixture
+def istio_exclusive(pytestconfig: pytest.Config, mesh: Mesh) -> Iterator[None]:  # noqa: ARG001 (installed first)
+    """Have the mesh alone while the test runs, for tests that change what others look at."""
+    with pytestconfig.stash[RUN].mesh_lock.exclusive():
+        yield
+
+
+@pytest.fixture
+def routes(istio_exclusive: None, mesh: Mesh, bookinfo: Bookinfo) -> Iterator[Routes]:  # noqa: ARG001 (held)
+    """Apply routing objects by `.apply(path or objects)`, alone in the mesh; taken back after the test."""
+    from pytest_istio.routes import Routes
+
+    changed = Routes(mesh, bookinfo.namespace)
+    yield changed
+    changed.restore()
+
+
+@pytest.fixture
+def _istio_mesh_shared(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Keep those who change the mesh waiting while the test looks at it."""
+    with pytestconfig.stash[RUN].mesh_lock.shared():
+        yield
+
+
+@pytest.fixture
+def _istio_prerequisites(request: pytest.FixtureRequest) -> None:
+    """Skip or block a check, before its own fixtures are made, if what it builds on is missing or broken."""
+    from pytest_istio.run import prerequisites
+
+    check = check_of(request.node)
+    if check:
+        prerequisites.need_capabilities(request.getfixturevalue("istio_cluster"), check)
+    requires = check.requires if check else ()
+    if requires or "mesh" in request.fixturenames:
+        prerequisites.need_installation(request.node, request.config.stash[RUN])
+        installed = request.getfixturevalue("mesh")
+        alone = "istio_exclusive" in request.fixturenames
+        request.getfixturevalue("istio_exclusive" if alone else "_istio_mesh_shared")
+        for requirement in requires:
+            prerequisites.need(request, installed, requirement)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Fail with the message alone: the way through this program tells a user nothing."""
+    try:
+        yield
+    except PytestIstioError as error:
+        pytest.fail(str(error), pytrace=False)

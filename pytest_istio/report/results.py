@@ -1,0 +1,62 @@
+"""Gathering what the checks came to while they run, here or in workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_istio.conformance.outcomes import outcome_in
+from pytest_istio.report.model import CheckResult
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_istio.conformance.selection import Selection
+
+__all__ = ["Results"]
+
+
+class Results:
+    """The reports of all tests, by node id."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, list[pytest.TestReport]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the report."""
+        self._reports.setdefault(report.nodeid, []).append(report)
+
+    def checks(self, selection: Selection) -> tuple[CheckResult, ...]:
+        """Return what each check came to, those that do not apply at the end."""
+        ran = [
+            CheckResult(
+                chosen.name,
+                chosen.level,
+                chosen.title,
+                _outcome(reports),
+                sum(report.duration for report in reports),
+                _message(reports),
+            )
+            for node, reports in self._reports.items()
+            if (chosen := selection.checks.get(node))
+        ]
+        return (
+            *ran,
+            *(CheckResult(c.name, c.level, c.title, "not applicable") for c in selection.not_applicable),
+        )
+
+
+def _outcome(reports: list[pytest.TestReport]) -> str:
+    if any(report.failed for report in reports):
+        return "failed"
+    # The crash of a worker leaves a report without marks, but that one is a failure.
+    return outcome_in(reports[-1]) or reports[-1].outcome
+
+
+def _message(reports: list[pytest.TestReport]) -> str:
+    for report in reports:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            return crash.message if crash else report.longreprtext
+        if report.skipped and isinstance(report.longrepr, tuple):
+            return report.longrepr[2].removeprefix("Skipped: ")
+    return ""

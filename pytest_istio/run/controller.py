@@ -1,0 +1,135 @@
+"""The hooks of the process that owns the cluster: pytest itself, never a worker of pytest-xdist."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_istio.conformance.selection import Selection
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.report import terminal, writers
+from pytest_istio.report.model import Report
+from pytest_istio.report.results import Results
+from pytest_istio.run.context import FOLDER_INPUT, is_distributing, is_dry
+from pytest_istio.run.live import durations
+from pytest_istio.run.owner import Owner, sigterm_as_interrupt
+from pytest_istio.run.states import FACTS, SELECTION
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from _pytest.terminal import TerminalReporter
+
+    from pytest_istio.clusters.base import Cluster
+    from pytest_istio.run.context import Run
+
+__all__ = ["Controller"]
+
+INTERRUPTED = "Ending the cluster was interrupted; finish it with: pytest-istio cleanup"
+CLUSTER_FACTS = ("name", "provider", "description", "created")
+
+
+class Controller:
+    """Starts the cluster when a test that runs needs it, ends it, and tells what the run came to."""
+
+    def __init__(self, run: Run, config: pytest.Config) -> None:
+        self._run = run
+        self._config = config
+        self._owner = Owner(run.settings, run.folder)
+        self._results = Results()
+        self._report: Report | None = None
+        self._end = ExitStack()
+        config.pluginmanager.register(self._results, "istio-results")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Start the cluster, unless workers collect the tests."""
+        self._end.enter_context(sigterm_as_interrupt())
+        collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
+        if self._run.selection.cluster and not collection_failed:
+            self._start()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be there)
+        """Tell a worker where the run's processes meet."""
+        node.workerinput[FOLDER_INPUT] = str(self._run.folder.path)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Start the cluster, between the collection of a worker and its first test."""
+        if self._selection().cluster:
+            self._start()
+
+    # Around the end of fixtures and workers, inside the writing of the summary.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """End the cluster and write the reports."""
+        try:
+            return (yield)
+        finally:
+            with self._end:
+                if not is_dry(self._config):
+                    self._finish(session)
+
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+        """Tell what the run came to."""
+        if self._report and self._config.get_verbosity() >= 0:
+            terminal.summarise(terminalreporter, self._report, self._selection())
+        if self._owner.kept:
+            terminal.explain_kept(terminalreporter, self._owner.kept)
+
+    def pytest_unconfigure(self) -> None:
+        """Write the very last line."""
+        if self._report and self._report.cluster and self._config.get_verbosity() >= -1:
+            self._config.get_terminal_writer().line(terminal.verdict(self._report))
+
+    def _start(self) -> None:
+        if is_dry(self._config):
+            return
+        try:
+            self._owner.start(self._run.progress)
+        except PytestIstioError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def _finish(self, session: pytest.Session) -> None:
+        checks = self._results.checks(self._selection())
+        if session.exitstatus == pytest.ExitCode.OK and any(check.outcome == "blocked" for check in checks):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        cluster = self._owner.cluster
+        try:
+            self._owner.stop(failed=session.exitstatus != pytest.ExitCode.OK)
+        except PytestIstioError as error:
+            self._fail(session, str(error))
+        except KeyboardInterrupt:
+            self._fail(session, INTERRUPTED)
+        self._report = self._compose(session, cluster)
+        try:
+            for path in self._run.settings.reports:
+                writers.write(self._report, path)
+        except OSError as error:
+            self._fail(session, f"--istio-report: {error.filename} cannot be written: {error.strerror}")
+
+    def _compose(self, session: pytest.Session, cluster: Cluster | None) -> Report:
+        return Report(
+            istio={"version": self._run.settings.istio_version, **(self._run.folder.read(FACTS) or {})},
+            cluster={name: getattr(cluster, name) for name in CLUSTER_FACTS} if cluster else None,
+            profile=self._run.settings.profile,
+            rehearsal=cluster is not None and cluster.rehearsal,
+            exit_status=int(session.exitstatus),
+            phases=tuple(durations(self._run.folder)),
+            checks=self._results.checks(self._selection()),
+        )
+
+    def _selection(self) -> Selection:
+        if not is_distributing(self._config):
+            return self._run.selection
+        # All workers collect the same, and the first one's word is there when it is needed.
+        states = self._run.folder.read_all(SELECTION)
+        return next((Selection.from_state(state) for state in states), Selection())
+
+    def _fail(self, session: pytest.Session, text: str) -> None:
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._run.screen.line(f"ERROR: {text}")

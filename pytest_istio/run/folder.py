@@ -1,0 +1,56 @@
+"""The folder that the processes of one run share: the controller makes it, workers attach by its path."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Named states as JSON files, written at one stroke, and locks."""
+
+    path: Path
+
+    @classmethod
+    def create(cls) -> RunFolder:
+        """Make a new folder that only this user can enter."""
+        return cls(Path(tempfile.mkdtemp(prefix="pytest-istio-")))
+
+    def remove(self) -> None:
+        """Remove the folder; a worker that still writes into it loses nothing that anybody reads."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def write(self, name: str, state: Any) -> None:  # noqa: ANN401 (any JSON value)
+        """Write a state, so that a reader sees all of it or nothing."""
+        with tempfile.NamedTemporaryFile("w", dir=self.path, suffix=".part", delete=False) as file:
+            json.dump(state, file)
+        Path(file.name).replace(self.path / f"{name}.json")
+
+    def read(self, name: str) -> Any:  # noqa: ANN401 (any JSON value)
+        """Return a state, None when nobody has written it."""
+        try:
+            return json.loads((self.path / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return None
+
+    def read_all(self, prefix: str) -> Iterator[Any]:
+        """Return the states whose names start with `prefix`, in the order of their names."""
+        for file in sorted(self.path.glob(f"{prefix}*.json")):
+            yield json.loads(file.read_text())
+
+    def lock(self, name: str) -> AbstractContextManager[Any]:
+        """Return a lock that one process of the run holds at a time."""
+        return FileLock(self.path / f"{name}.lock")

@@ -1,0 +1,80 @@
+"""The cluster of a run: made, announced to the workers, and taken away again, by the controller alone."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_istio import clusters
+from pytest_istio.clusters.base import Cluster
+from pytest_istio.istio import sources
+from pytest_istio.run.states import CLUSTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from pytest_istio.clusters.base import Provider
+    from pytest_istio.progress import Progress
+    from pytest_istio.run.folder import RunFolder
+    from pytest_istio.settings import Settings
+
+__all__ = ["Owner", "attach", "sigterm_as_interrupt"]
+
+
+def attach(folder: RunFolder) -> Cluster | None:
+    """Return the cluster that the controller has started, None when it has not."""
+    state = folder.read(CLUSTER)
+    return Cluster.from_state(state) if state else None
+
+
+class Owner:
+    """Starts a cluster, and ends it with the run, however that ends."""
+
+    def __init__(self, settings: Settings, folder: RunFolder) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._provider: Provider | None = None
+        self.cluster: Cluster | None = None
+        self.kept: Cluster | None = None
+
+    def start(self, progress: Progress) -> None:
+        """Start the cluster once, after everything that can be found wrong without one.
+
+        Raises:
+            PytestIstioError: The manifests are of no use, or no cluster can be had.
+        """
+        if self.cluster is not None:
+            return
+        sources.manifests(self._settings)
+        self._provider = clusters.provider(clusters.resolve(self._settings))
+        self.cluster = self._provider.start(self._settings, progress)
+        self._folder.write(CLUSTER, self.cluster.to_state())
+
+    def stop(self, *, failed: bool) -> None:
+        """Take the cluster away, or leave it if it was asked to be kept."""
+        cluster, self.cluster = self.cluster, None
+        if cluster is None or self._provider is None:
+            return
+        keep = self._settings.keep == "always" or (failed and self._settings.keep == "failed")
+        self._provider.stop(cluster, keep=keep)
+        self.kept = cluster if keep else None
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Have SIGTERM end the run as Ctrl-C does, so that everything is taken away."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,41 @@
+"""Looking at what a check builds on, before its fixtures are made: missing means skipped, broken blocked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.conformance.outcomes import block
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.run.states import FAILED
+
+if TYPE_CHECKING:
+    from pytest_istio.clusters.base import Cluster
+    from pytest_istio.conformance.check import Check
+    from pytest_istio.istio.mesh import Mesh
+    from pytest_istio.run.context import Run
+
+__all__ = ["need", "need_capabilities", "need_installation"]
+
+
+def need_capabilities(cluster: Cluster, check: Check) -> None:
+    """Skip a check that the cluster is not capable of."""
+    if missing := sorted(set(check.capabilities) - cluster.capabilities):
+        pytest.skip(f"a {cluster.provider} cluster has no {', '.join(missing)}")
+
+
+def need_installation(item: pytest.Item, run: Run) -> None:
+    """Block a check when Istio could not be applied; the test that tried fails and tells all of it."""
+    if trouble := run.folder.read(FAILED):
+        block(item, f"the installation: {trouble.splitlines()[0]}")
+
+
+def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
+    """Block a check when the prerequisite behind a required check is not met."""
+    try:
+        problems = mesh.problems(requirement)
+    except PytestIstioError as error:
+        problems = (str(error),)
+    if problems:
+        block(request.node, f"{requirement}: {problems[0]}")

@@ -1,0 +1,18 @@
+"""Where the plugin keeps its own on pytest's configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_istio.run.context import Run
+    from pytest_istio.settings import Settings
+
+__all__ = ["RUN", "SETTINGS"]
+
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+"""What the run was asked to do; there from pytest's configuring on."""
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""This process's view of the run; there when a version of Istio was given."""
