@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from pytest_istio.local.node.errors import cause
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,7 +84,7 @@ async def connect(host: str, port: int, *, timeout: float) -> str | None:
     except _TIMED_OUT:
         return f"dial tcp {host}:{port}: no answer within {timeout} s"
     except OSError as error:
-        return f"dial tcp {host}:{port}: {error.strerror}"
+        return f"dial tcp {host}:{port}: {cause(error)}"
     writer.close()
     return None
 

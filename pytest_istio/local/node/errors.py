@@ -1,10 +1,12 @@
-"""What keeps a container from being created; the kubelet reports it and tries again."""
+"""What keeps a container from being created, and how the system's errors are told."""
 
 from __future__ import annotations
 
+import os
+
 from pytest_istio.errors import ClusterError
 
-__all__ = ["CannotStartError"]
+__all__ = ["CannotStartError", "cause"]
 
 
 class CannotStartError(ClusterError):
@@ -17,3 +19,8 @@ class CannotStartError(ClusterError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def cause(error: OSError) -> str:
+    """Return what went wrong in the system's own words; asyncio puts addresses of the wire in their place."""
+    return os.strerror(error.errno) if error.errno else str(error)

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytest_istio.local.node.errors import cause
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -27,16 +29,16 @@ async def forward(
     Returns:
         Why there is no connection; None after one.
     """
-    failure: OSError | None = None
+    reason = ""
     for host, port in targets:
         try:
             reader, writer = await asyncio.open_connection(host, port)
         except OSError as error:  # noqa: PERF203  # at most two
-            failure = error
+            reason = cause(error)
         else:
             await _copy_both(source, write, reader, writer)
             return None
-    return f"failed to connect to {targets[-1][0]}:{targets[-1][1]} inside the pod: {failure}"
+    return f"failed to connect to {targets[-1][0]}:{targets[-1][1]} inside the pod: {reason}"
 
 
 async def _copy_both(

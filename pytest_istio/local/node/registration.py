@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import platform
+import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ _PODS = 500
 _LEASE_SECONDS = 40
 _HEARTBEAT = 10.0
 _RETRY_PAUSE = 0.2
+_REGISTERED_WITHIN = 30.0
 
 # What containers ask for is meant for the real programs. Small machines run the stand-ins well, but
 # would leave Pilot, which asks for 2 GiB, without a node.
@@ -72,14 +74,14 @@ async def register(api: Api, plan: Plan, resources: dict[str, str], port: int, v
     Raises:
         ApiError: The API server does not take it.
     """
-    time = now()
+    present = now()
     conditions = [
         {
             "type": kind,
             "status": status,
             "reason": reason,
-            "lastHeartbeatTime": time,
-            "lastTransitionTime": time,
+            "lastHeartbeatTime": present,
+            "lastTransitionTime": present,
         }
         for kind, (status, reason) in _CONDITIONS.items()
     ]
@@ -113,9 +115,24 @@ async def register(api: Api, plan: Plan, resources: dict[str, str], port: int, v
             },
         },
     }
-    await api.create("/api/v1/nodes", node)
+    await _create(api, node)
     # Admission taints every new node; the controller that takes the taint away is slow to start.
     await api.patch(f"/api/v1/nodes/{NODE}", {"spec": {"taints": None}})
+
+
+async def _create(api: Api, node: Object) -> None:
+    """Create the Node object; an API server that has only just started turns some requests away."""
+    bound = time.monotonic() + _REGISTERED_WITHIN
+    while True:
+        try:
+            await api.create("/api/v1/nodes", node)
+        except ApiError as error:  # noqa: PERF203  # the loop is one request a turn
+            if time.monotonic() > bound:
+                raise
+            _log.debug("%s", error)
+            await asyncio.sleep(_RETRY_PAUSE)
+        else:
+            return
 
 
 async def keep_lease(api: Api) -> None:

@@ -84,8 +84,9 @@ async def execute(run: Run, command: RemoteCommand, streams: Streams) -> None:
     except OSError as error:
         if isinstance(error, ConnectionError):
             raise
-        code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-        status = _status(code, f'cannot run "{command.argv[0]}" in the container: {error.strerror}')
+        message = f'cannot run "{command.argv[0]}" in the container: {error.strerror}\n'
+        await streams.write("stdout" if command.tty else "stderr", message.encode())
+        status = _status(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE)
     finally:
         for task in (ending, gone):
             task.cancel()
@@ -170,14 +171,14 @@ async def _resize(sizes: asyncio.StreamReader, terminal: int) -> None:
             )
 
 
-def _status(code: int, message: str = "") -> Object:
+def _status(code: int) -> Object:
     """Return the Status by which a client learns the exit code."""
     if code == 0:
         return {"metadata": {}, "status": "Success"}
     return {
         "metadata": {},
         "status": "Failure",
-        "message": message or f"command terminated with non-zero exit code: exit status {code}",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
     }
