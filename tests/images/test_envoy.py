@@ -46,7 +46,9 @@ class Authority:
         builder = x509.CertificateBuilder(self._name, name, key, x509.random_serial_number())
         builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
         builder = builder.not_valid_after(now + datetime.timedelta(hours=1))
-        builder = builder.add_extension(x509.BasicConstraints(ca=uri is None, path_length=None), critical=True)
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=uri is None, path_length=None), critical=True
+        )
         if uri:
             names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
             builder = builder.add_extension(names, critical=True)
@@ -75,6 +77,8 @@ class Cluster:
         self.hosts.write_text("\n".join([*lines, f"{given.SERVICES}77 istio-pilot.istio-system"]))
         monkeypatch.setenv("LOCAL_ADDRESSES", str(self.hosts))
         monkeypatch.setenv("LOCAL_PORT_SHIFT", "0" if os.geteuid() == 0 else "10000")
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         self.discovery = Discovery()
         self.server = serve(self.discovery.answer, (PILOT, 15010))
         self.authority = Authority()
@@ -169,7 +173,9 @@ def eventually(try_it: Callable[[], bool], what: str, seconds: float = 10.0) -> 
 
 
 def ready(cluster: Cluster, number: int) -> None:
-    eventually(lambda: get(f"http://127.190.0.{number}:15000/ready").status == 200, f"proxy {number} is ready")
+    eventually(
+        lambda: get(f"http://127.190.0.{number}:15000/ready").status == 200, f"proxy {number} is ready"
+    )
 
 
 PARTS = (
@@ -202,7 +208,9 @@ def start_bookinfo(cluster: Cluster, *, certificates: bool) -> None:
 
 def test_requests_pass_every_proxy_under_mutual_tls(cluster: Cluster) -> None:
     """The whole of bookinfo: one request id at each hop, each hop's peer proven by its certificate."""
-    cluster.discovery.show(given.mesh(*EVERYTHING, *IDENTITIES, given.ALL_SUBSETS, given.reviews_to(("v3", 100))))
+    cluster.discovery.show(
+        given.mesh(*EVERYTHING, *IDENTITIES, given.ALL_SUBSETS, given.reviews_to(("v3", 100)))
+    )
     start_bookinfo(cluster, certificates=True)
 
     page = get(f"{GATEWAY}/productpage", x_request_id="the-one")
@@ -251,7 +259,9 @@ def test_routes_follow_the_objects(cluster: Cluster) -> None:
     for color, subset in (("red", "v3"), ("black", "v2"), ("red", "v3")):
         time.sleep(0.6)
         cluster.discovery.show(given.mesh(*base, given.reviews_to((subset, 100))))
-        took.append(eventually(lambda c=color: f'color="{c}"'.encode() in get(ask).body, f"stars are {color}"))
+        took.append(
+            eventually(lambda c=color: f'color="{c}"'.encode() in get(ask).body, f"stars are {color}")
+        )
     print("route changes took", took)
     assert max(took) < 1.0
 

@@ -19,7 +19,6 @@ from pytest_istio.local.images.pilot import clusters, gateways, listeners, route
 from pytest_istio.local.images.web import Response, text_response
 
 if TYPE_CHECKING:
-
     from pytest_istio.local.images.pilot.mesh import Mesh, Proxy
     from pytest_istio.local.images.web import Request
 

@@ -153,12 +153,12 @@ class Mesh:
 
     services: Mapping[str, Service]
     pods: Mapping[Key, Pod]
-    virtual_services: tuple[Rule, ...] = ()
-    destination_rules: Mapping[str, tuple[Rule, ...]] = {}  # never written to
-    gateways: tuple[Rule, ...] = ()
-    policies: tuple[Rule, ...] = ()
-    mesh_policies: tuple[Rule, ...] = ()
-    certificates: frozenset[Key] = frozenset()
+    virtual_services: tuple[Rule, ...]
+    destination_rules: Mapping[str, tuple[Rule, ...]]
+    gateways: tuple[Rule, ...]
+    policies: tuple[Rule, ...]
+    mesh_policies: tuple[Rule, ...]
+    certificates: frozenset[Key]
 
     def proxy(self, node: str) -> Proxy | None:
         """Return the proxy with a node id, or None as long as its pod is unknown."""

@@ -47,6 +47,16 @@ _TYPE = "type.googleapis.com/"
 _TLS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3."
 
 
+# More than any test has; without a limit Envoy begins each log with a warning.
+_CONNECTIONS: Json = {
+    "name": "envoy.resource_monitors.global_downstream_max_connections",
+    "typed_config": {
+        "@type": f"{_TYPE}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": 10_000,
+    },
+}
+
+
 class Node(NamedTuple):
     """Who a proxy is.
 
@@ -160,6 +170,7 @@ def _base(node: Node, admin: tuple[str, int], stats: tuple[str, int]) -> Json:
     return {
         "node": node._asdict(),
         "admin": {"address": address(*admin)},
+        "overload_manager": {"resource_monitors": [_CONNECTIONS]},
         "static_resources": {
             "listeners": [_stats_listener(stats)],
             "clusters": [_cluster(ADMIN_CLUSTER, admin)],
