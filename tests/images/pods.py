@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -94,32 +95,40 @@ class Egress:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
-        while True:
-            client = self._server.accept()[0]
-            threading.Thread(target=self._connect, args=[client], daemon=True).start()
+        with contextlib.suppress(OSError):  # closed at the end
+            while True:
+                client = self._server.accept()[0]
+                threading.Thread(target=self._connect, args=[client], daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += client.recv(4096)
-        where = self.served.get(head.split()[1].decode().partition(":")[0])
-        if where is None:
-            client.sendall(b"HTTP/1.1 503 Nobody serves this\r\n\r\n")
-            client.close()
-            return
-        server = socket.create_connection(where)
-        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        for source, sink in ((client, server), (server, client)):
-            threading.Thread(target=_copy, args=[source, sink], daemon=True).start()
+        with client:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += client.recv(4096)
+            where = self.served.get(head.split()[1].decode().partition(":")[0])
+            if where is None:
+                client.sendall(b"HTTP/1.1 503 Nobody serves this\r\n\r\n")
+                return
+            with socket.create_connection(where) as server:
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                there = threading.Thread(target=_copy, args=[client, server], daemon=True)
+                there.start()
+                _copy(server, client)
+                there.join()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the other direction has ended
         while data := source.recv(65536):
             sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        sink.close()
+    for each in (source, sink):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 class Pods:
@@ -134,7 +143,7 @@ class Pods:
         hosts.touch()
         self._hosts = hosts
         self.admin = self._client(plane.token)
-        self._egress = Egress(plane.egress)
+        self.egress = Egress(plane.egress)
         # The pods' range that belongs to this control plane's instance number.
         self._range = int(str(self._server.hostname).split(".")[1]) - 64
 
@@ -221,7 +230,7 @@ class Pods:
         """Let a Service of istio-system lead to a pod, as endpoints and a proxy would."""
         path = "/api/v1/namespaces/istio-system"
         found = self.admin.request("GET", f"{path}/services/{service}")
-        self._egress.served[found["spec"]["clusterIP"]] = wire(address, port)
+        self.egress.served[found["spec"]["clusterIP"]] = wire(address, port)
         endpoints: Object = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": service}}
         endpoints["subsets"] = [{"addresses": [{"ip": address}], "ports": [{"port": port}]}]
         self.admin.request("PUT", f"{path}/endpoints/{service}", endpoints)
@@ -265,3 +274,4 @@ def running_pods(folder: Path) -> Iterator[Pods]:
         pods.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})
         pods.apply(*istio_objects("ServiceAccount", "ClusterRole", "ClusterRoleBinding"))
         yield pods
+        pods.egress.close()
