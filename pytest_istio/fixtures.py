@@ -79,12 +79,10 @@ def bookinfo(pytestconfig: pytest.Config, mesh: Mesh) -> Bookinfo:
 @pytest.fixture(scope="session")
 def gateway(pytestconfig: pytest.Config, istio_cluster: Cluster, mesh: Mesh) -> Iterator[Gateway]:
     """The ingress gateway as reached from here: its `.url`, and `.get(path, headers=...)` to ask it."""
-    from pytest_istio import clusters
-    from pytest_istio.gateway import find
+    from pytest_istio.run import setup
 
-    wire = clusters.provider(istio_cluster.provider).wire
     with _plainly():
-        found = find(mesh, wire, progress=pytestconfig.stash[RUN].progress)
+        found = setup.gateway(pytestconfig.stash[RUN], istio_cluster, mesh)
     yield found
     found.close()
 

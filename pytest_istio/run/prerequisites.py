@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["need", "need_capabilities", "need_installation"]
 
+ABOUT_BOOKINFO = ("BKI", "INJ", "ING")
+ABOUT_GATEWAY = ("ING",)
+"""Areas whose prerequisites are observed with the help of a fixture."""
+
 
 def need_capabilities(cluster: Cluster, check: Check) -> None:
     """Skip a check that the cluster is not capable of."""
@@ -28,14 +32,22 @@ def need_capabilities(cluster: Cluster, check: Check) -> None:
 def need_installation(item: pytest.Item, run: Run) -> None:
     """Block a check when Istio could not be applied; the test that tried fails and tells all of it."""
     if trouble := run.folder.read(FAILED):
-        block(item, f"the installation: {trouble.splitlines()[0]}")
+        block(item, f"the installation: {_one_line(trouble)}")
 
 
 def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
     """Block a check when the prerequisite behind a required check is not met."""
     try:
-        problems = mesh.problems(requirement)
-    except PytestIstioError as error:
+        namespace = (
+            request.getfixturevalue("bookinfo").namespace if requirement[:3] in ABOUT_BOOKINFO else None
+        )
+        gateway = request.getfixturevalue("gateway") if requirement[:3] in ABOUT_GATEWAY else None
+        problems = mesh.problems(requirement, bookinfo=namespace, gateway=gateway)
+    except (PytestIstioError, pytest.fail.Exception) as error:
         problems = (str(error),)
     if problems:
-        block(request.node, f"{requirement}: {problems[0]}")
+        block(request.node, f"{requirement}: {_one_line(problems[0])}")
+
+
+def _one_line(message: str) -> str:
+    return "; ".join(" ".join(line.split()) for line in message.splitlines() if line.strip())

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_istio import bookinfo as bookinfo_room
+from pytest_istio import bookinfo as application
+from pytest_istio import clusters
+from pytest_istio.bookinfo import Bookinfo
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.gateway import Gateway
 from pytest_istio.istio import install, sources
+from pytest_istio.istio.address import find_address, gateway_service
+from pytest_istio.kube.migrate import Rewrite
+from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.wait import Trouble
 from pytest_istio.report.terminal import facts
 from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
 
 if TYPE_CHECKING:
-    from pytest_istio.bookinfo import Bookinfo
     from pytest_istio.clusters.base import Cluster
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.client import Kube
     from pytest_istio.run.context import Run
 
-__all__ = ["bookinfo", "mesh"]
+__all__ = ["bookinfo", "gateway", "mesh"]
 
 NAMESPACE = "default"
 """Where bookinfo goes, as in Istio's own instructions."""
@@ -48,7 +54,10 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
                 progress=run.progress,
                 observed=observed,
             )
-            finished = _finish(run, started)
+            if run.selection.bookinfo and run.settings.injection == "manual":
+                # Its pods start while Istio's do.
+                _start_bookinfo(run, started)
+            finished = install.finish(started, progress=run.progress)
         except PytestIstioError as error:
             run.folder.write(FAILED, str(error))
             raise
@@ -67,24 +76,59 @@ def bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
     """
     with run.folder.lock(BOOKINFO):
         state = run.folder.read(BOOKINFO)
-        return bookinfo_room.attach(mesh, state) if state else _deploy(run, mesh)
+        found = _bookinfo_from(mesh, state["bookinfo"]) if state else _start_bookinfo(run, mesh)
+        if not (state and state["finished"]):
+            found = application.finish(found, progress=run.progress)
+            run.folder.write(BOOKINFO, _bookinfo_state(found, finished=True))
+        return found
 
 
-def _finish(run: Run, started: Mesh) -> Mesh:
-    """Wait for Istio; bookinfo starts meanwhile if it is wanted and needs no webhook for its sidecars."""
-    if not run.selection.bookinfo or run.settings.injection != "manual":
-        return install.finish(started, progress=run.progress)
-    with ThreadPoolExecutor(1, "bookinfo") as pool:
-        application = pool.submit(bookinfo, run, started)
-        finished = install.finish(started, progress=run.progress)
-        application.result()
-    return finished
+def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
+    """Find the ingress gateway.
+
+    Raises:
+        NoAddressError: There is no gateway Service, or no way to it.
+    """
+    wire = clusters.provider(cluster.provider).wire
+    with ExitStack() as held, run.progress.phase("gateway"):
+        address = find_address(mesh, wire, held, progress=run.progress)
+        ports = {port["name"]: port["port"] for port in gateway_service(mesh)["spec"]["ports"]}
+        return Gateway.open(
+            address,
+            ports=ports,
+            namespace=mesh.namespace,
+            deployment=mesh.release.gateway.deployment,
+            timeouts=mesh.timeouts,
+            held=held.pop_all(),
+        )
 
 
-def _deploy(run: Run, mesh: Mesh) -> Bookinfo:
-    deployed = bookinfo_room.deploy(mesh, NAMESPACE, progress=run.progress)
-    run.folder.write(BOOKINFO, deployed.to_state())
-    return deployed
+def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
+    started = application.start(mesh, NAMESPACE, progress=run.progress)
+    run.folder.write(BOOKINFO, _bookinfo_state(started, finished=False))
+    return started
+
+
+def _bookinfo_state(found: Bookinfo, *, finished: bool) -> dict[str, Any]:
+    state = {
+        "namespace": found.namespace,
+        "objects": found.objects,
+        "rewrites": [asdict(rewrite) for rewrite in found.rewrites],
+        "made_namespace": found.made_namespace,
+        "troubles": [asdict(trouble) for trouble in found.troubles],
+    }
+    return {"finished": finished, "bookinfo": state}
+
+
+def _bookinfo_from(mesh: Mesh, state: dict[str, Any]) -> Bookinfo:
+    return Bookinfo(
+        mesh,
+        state["namespace"],
+        tuple(state["objects"]),
+        tuple(Rewrite(Ref(**each["ref"]), each["to"], tuple(each["changes"])) for each in state["rewrites"]),
+        state["made_namespace"],
+        tuple(Trouble(**{**each, "ref": Ref(**each["ref"])}) for each in state["troubles"]),
+    )
 
 
 def _facts(mesh: Mesh) -> dict[str, Any]:
