@@ -14,6 +14,7 @@ import httpx
 
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
+from pytest_istio.istio.address import find_address, gateway_service
 from pytest_istio.istio.explain import answer_cause
 from pytest_istio.kube.deadline import Deadline
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from pytest_istio.clusters.base import Address
+    from pytest_istio.istio.address import Wire
+    from pytest_istio.istio.mesh import Mesh
+    from pytest_istio.progress import Progress
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["Gateway", "GatewayError", "review_version"]
+__all__ = ["Gateway", "GatewayError", "find", "review_version"]
 
 PAUSE_SECONDS = 0.05
 """Between two requests that wait for an answer; the bound is the time-out, this only spares the processor."""
@@ -33,7 +37,7 @@ DOUBT = 1e-6
 
 
 class GatewayError(PytestIstioError):
-    """The gateway has no address, or does not answer as it should."""
+    """The gateway does not answer, or not as it should."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +222,36 @@ def review_version(page: str) -> str:
     """Return which version of reviews bookinfo's page shows: v1 has no stars, v2 black ones, v3 red ones."""
     if "Error fetching product reviews" in page:
         return "unavailable"
+    if "Ratings service is currently unavailable" in page:
+        return "no ratings"
     if '<font color="red">' in page:
         return "v3"
     if '<font color="black">' in page:
         return "v2"
     return "v1" if "Book Reviews" in page else "no page"
+
+
+def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:
+    """Return the ingress gateway under the first address that takes connections.
+
+    Args:
+        mesh: The installed mesh.
+        wire: Where an address that the cluster's objects name is reached from here: the provider's `wire`.
+        progress: Is told what is awaited.
+
+    Raises:
+        NoAddressError: There is no gateway Service, or no way to it.
+    """
+    held = ExitStack()
+    address = find_address(mesh, wire, held, progress=progress)
+    return Gateway.open(
+        address,
+        ports={str(port.get("name")): port["port"] for port in gateway_service(mesh)["spec"]["ports"]},
+        namespace=mesh.namespace,
+        deployment=mesh.release.gateway.deployment,
+        timeouts=mesh.timeouts,
+        held=held,
+    )
 
 
 def _client(timeouts: Timeouts, cookies: CookieJar) -> httpx.Client:

@@ -124,11 +124,9 @@ class SplitTest:
         wrong = tuple(
             share for share in (largest - self.off_by, largest + self.off_by) if 0.0 <= share <= 1.0
         )
-        count = _requests(largest, wrong, self.alpha, 1 - self.power)
-        return count, {
-            version: _limits(count, share, self.alpha / len(self.shares))
-            for version, share in self.shares.items()
-        }
+        alpha = self.alpha / len(self.shares)
+        count = _requests(largest, wrong, alpha, 1 - self.power)
+        return count, {version: _limits(count, share, alpha) for version, share in self.shares.items()}
 
 
 @cache

@@ -1,0 +1,151 @@
+"""The gateway's client tells what came, how often, and why it may be."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pytest_istio.clusters.base import Address
+from pytest_istio.gateway import Gateway, GatewayError, review_version
+from pytest_istio.timeouts import Timeouts
+
+TIMEOUTS = replace(Timeouts(), request=1.0, consistency=0.6)
+PAGES = {
+    "v1": "Book Reviews",
+    "v2": 'Book Reviews <font color="black">',
+    "v3": 'Book Reviews <font color="red">',
+    "unavailable": "Error fetching product reviews",
+    "no ratings": 'Book Reviews <font color="red"> Ratings service is currently unavailable',
+    "no page": "upstream connect error",
+}
+Serve = Callable[..., Gateway]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers with the next of the scripted statuses; the last one goes on for ever."""
+
+    script: list[tuple[int, str]]
+    seen: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("Cookie")))
+        status, text = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        self._answer(status, text, {})
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        cookie = (
+            {"Set-Cookie": f"session={body.partition('=')[2]}; Path=/"} if "Referer" in self.headers else {}
+        )
+        self._answer(302, "", {**cookie, "Location": "/productpage"})
+
+    def _answer(self, status: int, text: str, headers: dict[str, str]) -> None:
+        self.send_response_only(status)
+        for name, value in {"server": "istio-envoy", "Set-Cookie": "stray=1", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    # Whatever a user's environment says, the gateway is asked directly.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        opened = []
+
+        def start(*script: tuple[int, str]) -> Gateway:
+            Handler.script, Handler.seen = list(script), []
+            opened.append(gateway_at(server.server_address[1]))
+            return opened[-1]
+
+        yield start
+        for gateway in opened:
+            gateway.close()
+        server.shutdown()
+
+
+def gateway_at(port: int) -> Gateway:
+    return Gateway.open(
+        Address("127.0.0.1", port, "node-port"),
+        ports={"http2": 80},
+        namespace="istio-system",
+        deployment="istio-ingressgateway",
+        timeouts=TIMEOUTS,
+    )
+
+
+def test_it_waits_until_the_answer_came_often_enough_in_a_row(serve: Serve) -> None:
+    gateway = serve((200, ""), (503, ""), (200, ""), (200, ""), (503, ""), (200, "done"))
+    assert gateway.wait_answer("/x", in_a_row=3).text == "done"
+    assert len(Handler.seen) == 8
+
+
+def test_what_else_must_be_true_counts(serve: Serve) -> None:
+    gateway = serve((200, "old"), (200, "old"), (200, "new"))
+    gateway.wait_answer("/x", in_a_row=1, accept=lambda answer: answer.text == "new")
+    assert len(Handler.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "likely"),
+    [(404, "", "no VirtualService"), (503, "upstream connect error: UF", "connection to the endpoint failed"),
+     (503, "no healthy upstream", "no healthy endpoint"), (403, "RBAC: access denied", "policy denies")],
+)  # fmt: skip
+def test_what_never_comes_is_counted_and_explained(serve: Serve, status: int, text: str, likely: str) -> None:
+    gateway = serve((status, text))
+    with pytest.raises(GatewayError) as caught:
+        gateway.wait_answer("/productpage")
+    message = str(caught.value)
+    assert f"GET {gateway.url}/productpage" in message
+    assert "expected: 200, 3 times in a row within 0.6 s" in message
+    assert f" x {status}" in message
+    assert likely in message
+    assert "look:     kubectl -n istio-system logs deployment/istio-ingressgateway" in message
+
+
+def test_a_closed_port_is_told_from_a_silent_one() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        closed = gateway_at(bound.getsockname()[1])
+        with pytest.raises(GatewayError, match="refused"):
+            closed.get("/")
+        bound.listen()
+        with pytest.raises(GatewayError, match=r"no answer in time \(ReadTimeout\)"):
+            closed.get("/", timeout=0.2)
+        closed.close()
+
+
+def test_cookies_are_kept_for_those_who_sign_in_only(serve: Serve) -> None:
+    gateway = serve((200, PAGES["v2"]))
+    gateway.get("/first")
+    with gateway.signed_in("jason") as jason:
+        assert jason.review_versions(2) == {"v2": 2}
+    gateway.get("/last")
+    cookies = [cookie for _, cookie in Handler.seen]
+    assert cookies[0] is None
+    assert cookies[-1] is None
+    assert all("session=jason" in str(cookie) for cookie in cookies[1:-1])
+
+
+@pytest.mark.parametrize("version", list(PAGES))
+def test_the_version_of_reviews_shows_in_the_page(version: str) -> None:
+    assert review_version(PAGES[version]) == version
+
+
+def test_versions_are_awaited_for_long_enough_to_be_no_chance(serve: Serve) -> None:
+    gateway = serve((200, PAGES["v2"]), (200, PAGES["v1"]))
+    gateway.wait_review_versions({"v1"})
+    # 13 in a row: with all three versions in turn by chance that happens once in 1.6 million.
+    assert len(Handler.seen) == 1 + 13
