@@ -142,6 +142,7 @@ class Pods:
         hosts = folder / "hosts"
         hosts.touch()
         self._hosts = hosts
+        self.admin_token = plane.token
         self.admin = self._client(plane.token)
         self.egress = Egress(plane.egress)
         # The pods' range that belongs to this control plane's instance number.
@@ -168,13 +169,20 @@ class Pods:
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         return self.root(self.admin.request("POST", path, request)["status"]["token"])
 
+    def provide(self, command: str, root: Path) -> None:
+        """Put one of the images' programs first on a container's PATH."""
+        program = root / "bin" / command
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pytest_istio.local.images.{command} "$@"\n')
+        program.chmod(0o755)
+
     def environment(self, root: Path, address: str = "") -> dict[str, str]:
         """Return a container's environment."""
         given = {
             "KUBERNETES_SERVICE_HOST": str(self._server.hostname),
             "KUBERNETES_SERVICE_PORT": str(self._server.port),
             "PODROOT": str(root),
-            "PATH": os.environ["PATH"],
+            "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if address:
