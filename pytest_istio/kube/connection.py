@@ -85,7 +85,7 @@ class Connection:
         interpreter ends in good order; a key must not outlive a killed run.
         """
         configuration = Configuration()
-        with tempfile.TemporaryDirectory(prefix="pytest-istio-") as folder:
+        with tempfile.TemporaryDirectory(prefix="kubeconfig-") as folder:
             try:
                 load_kube_config(  # type: ignore[no-untyped-call]  # the client annotates only a part of itself
                     config_file=str(self._kubeconfig) if self._kubeconfig else None,

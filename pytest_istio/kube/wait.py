@@ -9,7 +9,7 @@ from pytest_istio.errors import PytestIstioError
 from pytest_istio.kube.causes import Causes
 from pytest_istio.kube.changes import Changes, Collection
 from pytest_istio.kube.deadline import Deadline
-from pytest_istio.kube.errors import KindNotServedError
+from pytest_istio.kube.errors import KindNotServedError, NotFoundError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.readiness import problem
 
@@ -32,6 +32,9 @@ GRACE_SECONDS = 30.0
 
 TOLD = 3
 """Objects named one by one while waiting."""
+
+LISTED = 15
+"""Objects named in the text of an error; its `troubles` has all."""
 
 WITH_PODS = frozenset({"DaemonSet", "Deployment", "Job", "Pod", "ReplicaSet", "StatefulSet"})
 
@@ -177,30 +180,34 @@ def _left(
     kube: Kube, collection: Collection, names: set[str], deadline: Deadline, progress: Progress
 ) -> dict[str, str]:
     """Wait until the named objects are gone, and return those that are not, with what keeps them."""
+    place = collection.api_version, collection.kind, collection.namespace
     try:
-        watch = kube.follow(collection.api_version, collection.kind, collection.namespace, deadline=deadline)
-    except KindNotServedError:
+        found = kube.list(*place)
+    except (KindNotServedError, NotFoundError):
         return {}
-    there = dict.fromkeys(names, "not looked for")
+    there = {_name(obj): _kept_by(obj) for obj in found if _name(obj) in names}
+    if not there:
+        return {}
+    now: dict[str, str] = {}
     synced = False
-    for event in watch:
+    for event in kube.follow(*place, deadline=deadline):
         if event.type == "SYNCED":
-            if not synced:
-                there = {name: why for name, why in there.items() if why != "not looked for"}
             synced = True
-        else:
-            name = event.object["metadata"]["name"]
-            if event.type == "DELETED":
-                there.pop(name, None)
-            elif name in names:
-                there[name] = _kept_by(event.object)
-        if synced and not there:
+        elif event.type == "DELETED":
+            now.pop(_name(event.object), None)
+        elif _name(event.object) in names:
+            now[_name(event.object)] = _kept_by(event.object)
+        if not synced:
+            continue
+        there = now
+        if not there:
             break
-        if synced:
-            progress.waiting(
-                f"{len(there)} of {collection.kind} to be gone: {', '.join(sorted(there)[:TOLD])}"
-            )
+        progress.waiting(f"{len(there)} {collection.kind} to be gone: {', '.join(sorted(there)[:TOLD])}")
     return there
+
+
+def _name(obj: Object) -> str:
+    return str(obj["metadata"]["name"])
 
 
 def _kept_by(obj: Object) -> str:
@@ -306,8 +313,11 @@ def _collection(ref: Ref) -> Collection:
 
 
 def _message(what: str, troubles: Sequence[Trouble], total: int, seconds: float) -> str:
-    head = f"{len(troubles)} of {total} objects {what} after {seconds:.0f} s:"
-    return "\n".join([head, *(f"  {trouble}" for trouble in troubles), _next_command(troubles[0].ref)])
+    lines = [f"{len(troubles)} of {total} objects {what} after {seconds:.0f} s:"]
+    lines += [f"  {trouble}" for trouble in troubles[:LISTED]]
+    if len(troubles) > LISTED:
+        lines.append(f"  and {len(troubles) - LISTED} more")
+    return "\n".join([*lines, _next_command(troubles[0].ref)])
 
 
 def _next_command(ref: Ref) -> str:
