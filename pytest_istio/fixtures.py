@@ -90,19 +90,15 @@ def gateway(pytestconfig: pytest.Config, istio_cluster: Cluster, mesh: Mesh) -> 
 @pytest.fixture
 def istio_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
     """The name of a fresh namespace whose pods get a sidecar; removed after the test."""
-    from pytest_istio.kube.apply import delete
-    from pytest_istio.kube.objects import Ref
-    from pytest_istio.progress import Silent
+    with _namespace(mesh, istio_cluster, {"istio-injection": "enabled"}) as name:
+        yield name
 
-    name = f"istio-check-{secrets.token_hex(4)}"
-    metadata = {"name": name, "labels": {"istio-injection": "enabled", **mesh.labels}}
-    mesh.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    yield name
-    # What is left on a cluster that ends with the run need not be waited for.
-    wait = not istio_cluster.created
-    delete(
-        mesh.kube, [Ref("v1", "Namespace", None, name)], timeouts=mesh.timeouts, progress=Silent(), wait=wait
-    )
+
+@pytest.fixture
+def istio_plain_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh namespace that does not ask for sidecars; removed after the test."""
+    with _namespace(mesh, istio_cluster, {}) as name:
+        yield name
 
 
 @pytest.fixture
@@ -154,3 +150,20 @@ def _plainly() -> Iterator[None]:
         yield
     except PytestIstioError as error:
         pytest.fail(str(error), pytrace=False)
+
+
+@contextmanager
+def _namespace(mesh: Mesh, cluster: Cluster, labels: dict[str, str]) -> Iterator[str]:
+    from pytest_istio.kube.apply import delete
+    from pytest_istio.kube.objects import Ref
+    from pytest_istio.progress import Silent
+
+    name = f"istio-check-{secrets.token_hex(4)}"
+    metadata = {"name": name, "labels": {**labels, **mesh.labels}}
+    mesh.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    try:
+        yield name
+    finally:
+        made = Ref("v1", "Namespace", None, name)
+        # On a cluster that ends with the run nobody need wait for what is left.
+        delete(mesh.kube, [made], timeouts=mesh.timeouts, progress=Silent(), wait=not cluster.created)

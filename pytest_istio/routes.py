@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +34,14 @@ class Routes:
         self._namespace = namespace
         self._before: dict[Ref, Object | None] = {}
 
-    def apply(self, source: Path | Iterable[Object]) -> None:
-        """Apply a manifest file, or objects; those that name no namespace go to bookinfo's.
+    def apply(self, *sources: Path | Iterable[Object]) -> None:
+        """Apply manifest files, or objects; those that name no namespace go to bookinfo's.
 
         Raises:
             ManifestError: The file cannot be used.
             KubeError: The API server, or the mesh's validation behind it, refuses an object.
         """
-        for given in load(source).objects if isinstance(source, Path) else source:
+        for given in chain.from_iterable(_objects(source) for source in sources):
             metadata = {"namespace": self._namespace, **given["metadata"]}
             metadata["labels"] = {**metadata.get("labels", {}), **self._mesh.labels}
             obj = {**given, "metadata": metadata}
@@ -72,3 +73,7 @@ class Routes:
         ref = Ref.of(obj)
         if ref not in self._before:
             self._before[ref] = self._mesh.kube.find(ref.api_version, ref.kind, ref.name, ref.namespace)
+
+
+def _objects(source: Path | Iterable[Object]) -> Iterable[Object]:
+    return load(source).objects if isinstance(source, Path) else source

@@ -1,0 +1,71 @@
+"""The command ``pytest-istio``: chores that need no run of tests."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from pytest_istio.errors import PytestIstioError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+FAILED = 1
+WRONG = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Those of the command line; None for the process's own.
+
+    Returns:
+        The exit code: 0, 1 when the command failed, 2 when it was called in a wrong way.
+    """
+    parser = _Parser(prog="pytest-istio", description="Chores around the conformance checks.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    listing = commands.add_parser("list", help="print the checks, and what stands in for Istio on 'local'")
+    listing.set_defaults(run=_list)
+    cleanup = commands.add_parser("cleanup", help="end the clusters that earlier runs have kept or lost")
+    cleanup.set_defaults(run=_cleanup)
+    try:
+        chosen = parser.parse_args(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    try:
+        chosen.run()
+    except PytestIstioError as error:
+        print(f"pytest-istio: {error}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _list() -> None:
+    from pytest_istio.conformance.listing import listing
+    from pytest_istio.local.images import PROGRAMS
+
+    for line in listing():
+        print(line)
+    stand_ins = sorted({program.name for program in PROGRAMS.values() if program.stand_in})
+    print("\nOn a local cluster these programs are stand-ins, written for this project:")
+    print(f"  {', '.join(stand_ins)}")
+
+
+def _cleanup() -> None:
+    from pytest_istio.clusters import local
+
+    ended = local.cleanup()
+    print(f"ended: {', '.join(ended)}" if ended else "there was nothing to end")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
