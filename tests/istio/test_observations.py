@@ -9,6 +9,9 @@ import pytest
 
 from pytest_istio.istio import observations
 from pytest_istio.istio.explain import deployment_problems
+from pytest_istio.istio.mesh import restored
+from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.wait import Trouble
 from tests.istio.fake import FakeKube, Object, container, deployment, mesh, obj, pods
 
 if TYPE_CHECKING:
@@ -143,8 +146,8 @@ def test_a_service_that_is_gone_is_told_from_one_without_addresses() -> None:
 
 @pytest.mark.parametrize(
     ("reported", "good"),
-    [("root@x-docker.io/istio-1.0.5-c1707e45-Clean", True), ("1.0.5", True), ("11.0.5", False), ("1.0.51", False),
-     ("1.0.6", False)],
+    [("root@x-docker.io/istio-1.0.5-c1707e45-Clean", True), ("1.0.5", True), ("11.0.5", False),
+     ("1.0.51", False), ("1.0.6", False)],
 )  # fmt: skip
 def test_the_version_is_compared_whole(reported: str, good: bool) -> None:
     path = "/api/v1/namespaces/istio-system/services/istio-pilot:9093/proxy/version"
@@ -203,7 +206,7 @@ def test_sidecars_are_synced_when_all_was_accepted() -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [([], "does not know this proxy"), (None, "503"),
-     ([{"proxy": "details-1.default", **SYNCED, "listener_acked": "6"}], "its listeners are stale: sent '7', accepted '6'"),
+     ([{"proxy": "details-1.default", **SYNCED, "listener_acked": "6"}], "listeners are stale: sent '7'"),
      ([{"proxy": "details-1.default", **SYNCED, "cluster_sent": ""}], "no clusters were sent")],
 )  # fmt: skip
 def test_sidecars_that_are_not_synced_say_what_is_missing(status: list[Object] | None, said: str) -> None:
@@ -260,13 +263,8 @@ def test_what_cannot_be_observed_is_an_error_of_the_check() -> None:
 
 
 def test_a_mesh_crosses_processes_as_json() -> None:
-    from pytest_istio.istio.mesh import restored
-    from pytest_istio.kube.objects import Ref
-    from pytest_istio.kube.wait import Trouble
-
     trouble = Trouble(Ref("apps/v1", "Deployment", "istio-system", "pilot"), "NotReady", "why", "log")
     given = mesh(FakeKube(), troubles=(trouble,), restarts={"a/b": 1})
-    assert mesh(FakeKube()).troubles == ()
     fields = restored(json.loads(json.dumps(given.to_state())))
     assert fields["troubles"] == (trouble,)
     assert fields["preflight"] == given.preflight
