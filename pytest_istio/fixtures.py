@@ -149,7 +149,7 @@ def _plainly() -> Iterator[None]:
     try:
         yield
     except PytestIstioError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def need_capabilities(cluster: Cluster, check: Check) -> None:
 def need_installation(item: pytest.Item, run: Run) -> None:
     """Block a check when Istio could not be applied; the test that tried fails and tells all of it."""
     if trouble := run.folder.read(FAILED):
-        block(item, f"the installation: {_one_line(trouble)}")
+        block(item, f"the installation: {trouble.splitlines()[0]}")
 
 
 def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
