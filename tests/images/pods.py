@@ -234,13 +234,15 @@ class Pods:
         """Return the address of a pod."""
         return f"10.{self._range}.200.{number}"
 
-    def serve(self, service: str, address: str, port: int) -> None:
+    def serve(self, service: str, address: str, port: int, port_name: str = "") -> None:
         """Let a Service of istio-system lead to a pod, as endpoints and a proxy would."""
         path = "/api/v1/namespaces/istio-system"
         found = self.admin.request("GET", f"{path}/services/{service}")
         self.egress.served[found["spec"]["clusterIP"]] = wire(address, port)
         endpoints: Object = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": service}}
-        endpoints["subsets"] = [{"addresses": [{"ip": address}], "ports": [{"port": port}]}]
+        endpoints["subsets"] = [
+            {"addresses": [{"ip": address}], "ports": [{"port": port, "name": port_name}]}
+        ]
         self.admin.request("PUT", f"{path}/endpoints/{service}", endpoints)
 
     def apply(self, *objects: Object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from pytest_istio.local.images import prometheus
 from pytest_istio.local.images.program import HttpProbe, Program, TcpProbe
 
 __all__ = ["PROGRAMS", "HttpProbe", "Program", "TcpProbe", "find_program"]
@@ -44,7 +45,10 @@ PROGRAMS: MappingProxyType[str, Program] = MappingProxyType(
             commands={"sidecar-injector": f"{_HERE}.sidecar_injector"},
         ),
         "mixer": Program("mixer", f"{_HERE}.mixer"),
-        "prometheus": Program("prometheus", f"{_HERE}.prometheus"),
+        "prometheus": Program(
+            "prometheus", f"{_HERE}.prometheus", stand_in=prometheus.real_program() is None
+        ),
+        "grafana": Program("grafana", f"{_HERE}.grafana"),
         "hyperkube": Program(
             "hyperkube", f"{_HERE}.hyperkube", stand_in=False, commands={"kubectl": f"{_HERE}.kubectl"}
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from pytest_istio.local.images.environment import (
     connect_address,
@@ -16,6 +17,9 @@ from pytest_istio.local.images.environment import (
 from pytest_istio.local.images.prometheus import real_program
 from pytest_istio.local.images.web import Request, Response, json_response, serve, text_response
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _PORT = 9090
 _CONFIG = "--config.file="
 _RETENTION = "--storage.tsdb.retention="
@@ -26,9 +30,11 @@ _EXPLANATION = (
 
 
 def _become(program: str) -> None:
-    import yaml  # noqa: PLC0415 - the stand-in needs none
+    import yaml  # noqa: PLC0415 - the stand-in needs none of these
 
-    from pytest_istio.local.images.prometheus.configuration import localized  # noqa: PLC0415 - likewise
+    from pytest_istio.local.images.cluster_api import ClusterApi  # noqa: PLC0415 - likewise
+    from pytest_istio.local.images.prometheus import configuration, discovery  # noqa: PLC0415 - likewise
+    from pytest_istio.local.processes import die_with_parent  # noqa: PLC0415 - likewise
 
     config, others = "/etc/prometheus/prometheus.yml", []
     for argument in sys.argv[1:]:
@@ -37,15 +43,23 @@ def _become(program: str) -> None:
         else:
             # The short name is gone from Prometheus 3; the long one is known since 2.7.
             others.append(argument.replace(_RETENTION, "--storage.tsdb.retention.time="))
+    data = inside("/prometheus")
+    data.mkdir(exist_ok=True)
+    files: dict[discovery.Query, Path] = {}
     server = connect_address(
         os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])
     )
-    data = inside("/prometheus")
-    data.mkdir(exist_ok=True)
-    text = inside(config).read_text(encoding="utf-8")
-    own = localized(yaml.load(text, yaml.CSafeLoader), "{}:{}".format(*server), inside)
+    own = configuration.localized(
+        yaml.load(inside(config).read_text(encoding="utf-8"), yaml.CSafeLoader),
+        api_server="{}:{}".format(*server),
+        inside=inside,
+        targets=lambda query: files.setdefault(query, data / f"targets-{len(files)}.json"),
+    )
     file = data / "prometheus.json"
     file.write_text(json.dumps(own), encoding="utf-8")  # JSON is YAML
+    if os.fork() == 0:
+        die_with_parent()
+        discovery.follow(ClusterApi(), files)
     host, port = listen_address(_PORT)
     arguments = [f"{_CONFIG}{file}", f"--storage.tsdb.path={data}", f"--web.listen-address={host}:{port}"]
     os.execv(program, [program, *others, *arguments])  # noqa: S606 - no shell is wanted

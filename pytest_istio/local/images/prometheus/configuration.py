@@ -1,8 +1,8 @@
 """The configuration of a real Prometheus that runs on the embedded Kubernetes as a process.
 
-It finds its targets in the API like any Prometheus. What changes: files are below PODROOT, the API server is
-named instead of looked up in the machine's ``/var/run``, and each target's cluster address is replaced by the
-loopback address that serves it. Whatever is not loopback then is dropped: nothing leaves the machine.
+What changes: files are below PODROOT, targets come from files (see `discovery`), and each target's cluster
+address is replaced by the loopback address that serves it. Whatever is not loopback then is dropped: nothing
+leaves the machine.
 """
 
 from __future__ import annotations
@@ -14,29 +14,36 @@ from pytest_istio.local import addresses
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_istio.local.images.prometheus.discovery import Query
+
 __all__ = ["localized"]
 
-_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _FILES = frozenset({"ca_file", "cert_file", "key_file", "bearer_token_file", "credentials_file"})
-_PRIVILEGED = 1024
 
 
-def localized(config: dict[str, Any], api_server: str, inside: Callable[[str], object]) -> dict[str, Any]:
+def localized(
+    config: dict[str, Any],
+    *,
+    api_server: str,
+    inside: Callable[[str], object],
+    targets: Callable[[Query], object],
+) -> dict[str, Any]:
     """Return a configuration for a process, of one for a container.
 
     Args:
         config: What ``prometheus.yml`` holds.
         api_server: Host and port at which the API server answers.
         inside: Returns where a file of the container really is.
+        targets: Returns the file that holds the targets of a query.
     """
     result: dict[str, Any] = _with_real_files(config, inside)
     for job in result.get("scrape_configs") or []:
-        for discovery in job.get("kubernetes_sd_configs") or []:
-            discovery["api_server"] = f"https://{api_server}"
-            discovery["tls_config"] = {"ca_file": str(inside(f"{_ACCOUNT}/ca.crt"))}
-            discovery["bearer_token_file"] = str(inside(f"{_ACCOUNT}/token"))
-        rules = [*(job.get("relabel_configs") or []), *_address_rules(api_server)]
-        job["relabel_configs"] = rules
+        queries = [
+            (each["role"], tuple((each.get("namespaces") or {}).get("names") or []))
+            for each in job.pop("kubernetes_sd_configs", [])
+        ]
+        job["file_sd_configs"] = [{"files": [str(targets(query)) for query in queries]}]
+        job["relabel_configs"] = [*(job.get("relabel_configs") or []), *_address_rules(api_server)]
     return result
 
 
@@ -58,9 +65,8 @@ def _address_rules(api_server: str) -> list[dict[str, Any]]:
         _replace(r"kubernetes\.default\.svc:443", api_server),
         _replace(r"10\.(.+)", "127.$1"),
     ]
-    shift = addresses.wire_port(1) - 1
-    if shift:
-        # As text: a port of two digits, 80, becomes 10080.
+    if addresses.wire_port(1) != 1:
+        # As text: port 80 becomes 10080.
         rules += [_replace(rf"(127\..+):(\d{{{n}}})", f"$1:1{'0' * (4 - n)}$2") for n in (1, 2, 3)]
         rules += [_replace(r"(127\..+):(10[01]\d|102[0-3])", "$1:1$2")]
     return [*rules, {"source_labels": ["__address__"], "action": "keep", "regex": r"127\..+"}]
