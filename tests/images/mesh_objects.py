@@ -13,7 +13,7 @@ SERVICES = "10.126.0."
 PODS = "10.190.0."
 
 
-def service(name: str, number: int, *ports: Json, namespace: str = "default", **spec: Any) -> Json:
+def service(name: str, number: int, *ports: Json, namespace: str = "default") -> Json:
     given = list(ports) or [{"name": "http", "port": 9080, "targetPort": 9080}]
     return {
         "kind": "Service",
@@ -22,7 +22,6 @@ def service(name: str, number: int, *ports: Json, namespace: str = "default", **
             "clusterIP": f"{SERVICES}{number}",
             "ports": given,
             "selector": {"app": name},
-            **spec,
         },
     }
 

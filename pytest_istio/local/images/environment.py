@@ -20,6 +20,7 @@ from pytest_istio.local import addresses
 __all__ = [
     "connect_address",
     "embedded",
+    "end_with_parent",
     "inside",
     "listen_address",
     "log",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 ANY_HOST = "0.0.0.0"  # noqa: S104  # what a program in an ordinary container listens at
+_PR_SET_PDEATHSIG = 1
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
@@ -85,3 +87,10 @@ def run_until_terminated() -> NoReturn:
         signal.signal(number, _terminate)
     while True:
         signal.pause()
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends, however that happens."""
+    import ctypes  # noqa: PLC0415  # few programs need it, and it takes as long as all the rest
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -14,12 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_istio.local import addresses
-from pytest_istio.local.images.environment import inside, log, namespace, pod_address
+from pytest_istio.local.images.environment import (
+    end_with_parent,
+    inside,
+    log,
+    namespace,
+    pod_address,
+)
 from pytest_istio.local.images.proxy import bootstrap
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ CERTIFICATES = "/etc/certs"
 _PILOT_PORTS = ((15003, 8080, False), (15005, 8080, True), (15007, 15010, False), (15011, 15010, True))
 _FORWARDED = {"istio-pilot": _PILOT_PORTS}
 
-_RESOLVE_PAUSE = 0.1
+_PAUSE = 0.1
 _ENVOY_OPTIONS = (
     "--concurrency",
     "1",
@@ -84,7 +91,7 @@ def _discovery(given: str) -> tuple[str, int]:
         if not waiting:
             log("waiting for the discovery service's address", host=host)
             waiting = True
-        time.sleep(_RESOLVE_PAUSE)
+        time.sleep(_PAUSE)
     return found[0], addresses.wire_port(DISCOVERY_PORT)
 
 
@@ -95,19 +102,51 @@ def _forwards(service_cluster: str) -> list[bootstrap.Forward]:
     ]
 
 
+def _write(folder: Path, name: str, value: object) -> None:
+    """Write a file that Envoy watches: it takes notice of one that is moved into place."""
+    fresh = folder / f"{name}.new"
+    fresh.write_text(json.dumps(value), encoding="utf-8")
+    fresh.replace(folder / name)
+
+
+def _write_certificate_files(folder: Path, certificates: Path) -> None:
+    for secret, file in bootstrap.CERTIFICATE_FILES.items():
+        _write(folder, file, bootstrap.certificate_file(secret, str(certificates)))
+
+
+def _offer_certificates(folder: Path, certificates: Path) -> None:
+    """Name the certificates to Envoy, now or as soon as they are mounted.
+
+    Their Secret is an optional volume, which on a fresh cluster fills after the proxy has started. Envoy
+    never tries again what it was told of too early, so somebody has to wait: a process of its own, which
+    ends when that is done, or with Envoy.
+    """
+    if (certificates / "..data" / "cert-chain.pem").exists():
+        _write_certificate_files(folder, certificates)
+        return
+    for file in bootstrap.CERTIFICATE_FILES.values():
+        _write(folder, file, {"resources": []})
+    # Stays in force in Envoy: the kernel forgets the child by itself.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if os.fork() == 0:
+        end_with_parent()
+        while not (certificates / "..data" / "cert-chain.pem").exists():
+            time.sleep(_PAUSE)
+        _write_certificate_files(folder, certificates)
+        os._exit(0)
+
+
 def _prepare(folder: Path, certificates: Path) -> None:
-    """Lay out Envoy's working folder: what listeners name by a relative path is found there.
+    """Lay out Envoy's working folder: what its configuration names by a relative path is found there.
 
     The discovery service names a file as the container knows it, below the link to the root.
     """
     folder.mkdir(parents=True, exist_ok=True)
     certificates.mkdir(parents=True, exist_ok=True)
-    for secret, file in bootstrap.CERTIFICATE_FILES.items():
-        (folder / file).write_text(json.dumps(bootstrap.certificate_file(secret, str(certificates))))
-    for name, target in ((bootstrap.ROOT_LINK, inside("/")), (bootstrap.CERTIFICATES_LINK, certificates)):
-        link = folder / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    root = folder / bootstrap.ROOT_LINK
+    root.unlink(missing_ok=True)
+    root.symlink_to(inside("/"))
+    _offer_certificates(folder, certificates)
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -1,8 +1,8 @@
 """What Envoy is started with: who it is, where it is administered, where it gets the rest from.
 
 All of the mesh's configuration comes from the discovery service by REST, a poll that stays open until there
-is something new. Certificates come from two files that name the mounted ones, since a Secret may appear, or
-change, long after Envoy has started: Envoy reads them again whenever the kubelet swaps the folder.
+is something new. Certificates come from two files that name the mounted ones, since those change while Envoy
+runs: it reads them again whenever the kubelet swaps the folder.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import ipaddress
 from typing import Any, NamedTuple
 
 __all__ = [
-    "CERTIFICATES_LINK",
     "CERTIFICATE_FILES",
     "ROOT_LINK",
     "Forward",
@@ -37,13 +36,11 @@ _POLL_TIMEOUT = "30s"
 CERTIFICATE_FILES = {"identity": "identity.json", "roots": "roots.json"}
 """The files that name certificates, by secret."""
 
-CERTIFICATES_LINK = "certs"
-"""Leads to where the certificates of the ServiceAccount are mounted."""
-
 ROOT_LINK = "root"
 """Leads to the root of the container's filesystem."""
 
 _TYPE = "type.googleapis.com/"
+_MONITORS = f"{_TYPE}envoy.extensions.resource_monitors"
 _TLS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3."
 
 
@@ -51,7 +48,7 @@ _TLS = f"{_TYPE}envoy.extensions.transport_sockets.tls.v3."
 _CONNECTIONS: Json = {
     "name": "envoy.resource_monitors.global_downstream_max_connections",
     "typed_config": {
-        "@type": f"{_TYPE}envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "@type": f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig",
         "max_active_downstream_connections": 10_000,
     },
 }
@@ -97,15 +94,21 @@ def certificate_file(secret: str, folder: str) -> Json:
         secret: ``identity`` or ``roots``.
         folder: Where the Secret that Citadel made for the ServiceAccount is mounted.
     """
+    # The one link that the kubelet switches: at that moment the files behind it are all new, and read.
+    current = f"{folder}/..data"
+    watched = {"watched_directory": {"path": folder}}
     if secret == "identity":  # noqa: S105  # the name of one, not a secret
         value: Json = {
             "tls_certificate": {
-                "certificate_chain": {"filename": f"{folder}/cert-chain.pem"},
-                "private_key": {"filename": f"{folder}/key.pem"},
+                "certificate_chain": {"filename": f"{current}/cert-chain.pem"},
+                "private_key": {"filename": f"{current}/key.pem"},
+                **watched,
             }
         }
     else:
-        value = {"validation_context": {"trusted_ca": {"filename": f"{folder}/root-cert.pem"}}}
+        value = {
+            "validation_context": {"trusted_ca": {"filename": f"{current}/root-cert.pem"}, **watched},
+        }
     return {"resources": [{"@type": f"{_TLS}Secret", "name": secret, **value}]}
 
 
@@ -196,8 +199,9 @@ def mesh_proxy(
 
 
 def certificate(secret: str) -> Json:
-    """Return the reference to one of `CERTIFICATE_FILES`, read again when the mounted folder changes."""
-    source = {"path": CERTIFICATE_FILES[secret], "watched_directory": {"path": CERTIFICATES_LINK}}
+    """Return the reference to one of `CERTIFICATE_FILES`."""
+    # Envoy watches the folder of a path, and refuses one that names none.
+    source = {"path": f"./{CERTIFICATE_FILES[secret]}"}
     return {"name": secret, "sds_config": {"resource_api_version": "V3", "path_config_source": source}}
 
 
