@@ -105,7 +105,7 @@ def _pods(pods: Sequence[Object]) -> _Targets:
                 labels = _labels("pod", pod) | {
                     f"__meta_kubernetes_pod_{key}": each for key, each in more.items()
                 }
-                yield f"{address}:{number}" if number else address, labels
+                yield f"{address}:{number}" if number else str(address), labels
 
 
 def _endpoints(objects: Mapping[str, Sequence[Object]]) -> _Targets:
