@@ -1,7 +1,8 @@
 """What a run was asked to do: one frozen value, put together from command line, environment and ini.
 
 Each option ``--istio-x`` has a twin ``PYTEST_ISTIO_X`` in the environment and ``istio_x`` in the ini file;
-the command line wins over the environment, the environment over the ini file. A value that cannot be used
+the command line wins over the environment, the environment over the ini file; options of pytest-kind's that
+mean the same count where ours are not given. A value that cannot be used
 is found out here, before anything is started.
 """
 
@@ -45,7 +46,13 @@ class Settings:
         reports: Files to write the report to; the suffix picks the form.
         timeouts: The bounds on waiting, already scaled.
         kube_binaries: A folder with the programs of the Kubernetes control plane for ``local``.
-        sources: Where each came from, by field: ``option``, ``environment``, ``ini`` or ``default``.
+        kind_image: The node image for ``kind``; None for the default of the Istio version.
+        kind_name: The name of the cluster that ``kind`` makes; None for one that is unique.
+        kind_nodes: How many nodes it gets, the first of them with the control plane.
+        kind_config: A configuration file of kind's; None for a plain one.
+        kind_program: kind itself; None for that on PATH, or the official download.
+        sources: Where each came from, by field: ``option``, ``environment``, ``ini``,
+            ``pytest-kind`` or ``default``.
     """
 
     istio_version: str | None = None
@@ -60,6 +67,11 @@ class Settings:
     reports: tuple[Path, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     kube_binaries: Path | None = None
+    kind_image: str | None = None
+    kind_name: str | None = None
+    kind_nodes: int = 1
+    kind_config: Path | None = None
+    kind_program: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -99,6 +111,12 @@ def _existing(value: str, folder: Path) -> Path:
     return path
 
 
+def _nodes(value: str, _folder: Path) -> int:
+    if not re.fullmatch(r"[1-9]", value):
+        raise ValueError("is not a number from 1 to 9")
+    return int(value)
+
+
 def _timeouts(value: str, _folder: Path) -> Timeouts:
     try:
         factor = float(value)
@@ -130,6 +148,7 @@ class Option:
     convert: Callable[[str, Path], Any]
     help: str
     many: bool = False
+    pytest_kind: str = ""
 
     @property
     def flag(self) -> str:
@@ -290,7 +309,20 @@ def _given(
     if value:
         folder = config.inipath.parent if config.inipath else config.rootpath
         return (value if option.many else [value]), "ini", f"{option.ini} in {config.inipath}", folder
+    value = _of_pytest_kind(option, config)
+    if value:
+        return [value], "pytest-kind", f"pytest-kind's --{option.pytest_kind.replace('_', '-')}", here
     return [], "default", "", here
+
+
+def _of_pytest_kind(option: Option, config: pytest.Config) -> str | None:
+    if not option.pytest_kind or not config.pluginmanager.has_plugin("pytest-kind"):
+        return None
+    value = config.getoption(option.pytest_kind)
+    if value is True:
+        return "always"
+    # The name that pytest-kind itself takes when it is told none.
+    return None if value in (False, "pytest-kind") else value
 
 
 def _converted(option: Option, text: str, shown: str, folder: Path) -> Any:  # noqa: ANN401 (each option has its type)

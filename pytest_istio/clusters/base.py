@@ -83,9 +83,6 @@ class Provider(Protocol):
         """Take away what `start` made, or with `keep` leave it running past the end of this process."""
         ...
 
-    def wire(self, host: str, port: int) -> tuple[str, int]:
-        """Return where an address that the cluster's objects name is reached from this machine.
-
-        The identity for every provider but ``local``.
-        """
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
+        """Return where an address that the cluster's objects name is reached from this machine."""
         ...

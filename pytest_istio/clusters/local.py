@@ -97,7 +97,7 @@ class LocalProvider:
         else:
             _end(self._supervisor)
 
-    def wire(self, host: str, port: int) -> tuple[str, int]:
+    def wire(self, _cluster: Cluster, host: str, port: int) -> tuple[str, int]:
         """Return the loopback address at which an address 10.x of a service, a pod or the node is served."""
         return Plan(0, 0 if may_bind_low_ports() else PORT_SHIFT).wire(host, port)
 

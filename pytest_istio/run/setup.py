@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio import bookinfo as application
@@ -89,7 +90,7 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
     Raises:
         NoAddressError: There is no gateway Service, or no way to it.
     """
-    wire = clusters.provider(cluster.provider).wire
+    wire = partial(clusters.provider(cluster.provider).wire, cluster)
     with ExitStack() as held, run.progress.phase("gateway"):
         address = find_address(mesh, wire, held, progress=run.progress)
         ports = {port["name"]: port["port"] for port in gateway_service(mesh)["spec"]["ports"]}

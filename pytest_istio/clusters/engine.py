@@ -1,0 +1,162 @@
+"""The container engine that kind uses: Docker or Podman, and what its host is like."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_istio.progress import Progress
+
+__all__ = ["PROGRAMS", "Engine", "find_engine", "kind_environment"]
+
+PROGRAMS = ("docker", "podman")
+"""The engines that kind works with, the first that answers being taken."""
+
+# An engine that answers does so in tenths of a second; one that hangs is none.
+_ANSWER_SECONDS = 10.0
+_ASKED = "KIND_EXPERIMENTAL_PROVIDER"
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A container engine that answers.
+
+    Attributes:
+        program: ``docker`` or ``podman``.
+        architecture: Of the host of the containers, such as ``amd64``.
+        cgroup: The version of control groups that containers get, 1 or 2.
+        memory: Bytes of memory of that host; on macOS of the engine's virtual machine.
+        storage: Where images are kept; not on this machine when the engine is elsewhere.
+    """
+
+    program: str
+    architecture: str
+    cgroup: int
+    memory: int
+    storage: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which kind uses this engine."""
+        return kind_environment(self.program)
+
+    def inspect(self, image: str) -> dict[str, Any] | None:
+        """Return what the engine knows of an image; None if it does not have it."""
+        asked = self._run("image", "inspect", image)
+        return json.loads(asked.stdout)[0] if asked.returncode == 0 else None
+
+    def pull(self, image: str, *, timeout: float, progress: Progress) -> None:
+        """Fetch an image.
+
+        Raises:
+            ClusterError: The registry refuses it, or it did not arrive in time.
+        """
+        progress.waiting(f"{self.program} pulls {image}")
+        try:
+            pulled = self._run("pull", "--quiet", image, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            why = f"it had not arrived after {timeout:.0f} s"
+            raise ClusterError(self._not_pulled(image, why)) from error
+        if pulled.returncode != 0:
+            raise ClusterError(self._not_pulled(image, _last_line(pulled.stderr)))
+
+    def published(self, container: str) -> dict[str, int]:
+        """Return the ports of this machine at which ports of a container are reached, by the container's."""
+        ports = {}
+        for line in self._run("port", container).stdout.splitlines():
+            # Such as "31380/tcp -> 127.0.0.1:40123".
+            inside, _, outside = line.partition(" -> ")
+            ports[inside.partition("/")[0]] = int(outside.rpartition(":")[2])
+        return ports
+
+    def _not_pulled(self, image: str, why: str) -> str:
+        return (
+            f"Image {image} cannot be had: {why}. Nothing was created. Try `{self.program} pull {image}`; "
+            f"where the registry is out of reach, load the image from a file (`{self.program} load`) "
+            "or name another with --istio-kind-image."
+        )
+
+    def _run(self, *words: str, timeout: float = _ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.program, *words], capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+
+def kind_environment(program: str) -> dict[str, str]:
+    """Return the environment in which kind uses the engine of that name."""
+    return {**os.environ, _ASKED: program}
+
+
+def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
+    """Return the container engine that kind is going to use.
+
+    Raises:
+        ClusterError: None answers; says of each what is the matter with it and what helps.
+    """
+    asked = environment.get(_ASKED)
+    troubles = []
+    for program in [asked] if asked in PROGRAMS else PROGRAMS:
+        answer = _ask(program)
+        if isinstance(answer, Engine):
+            return answer
+        troubles.append(f"  {program}: {answer}")
+    raise ClusterError(
+        "--istio-cluster=kind needs a container engine, and none can be used:\n" + "\n".join(troubles)
+    )
+
+
+def _ask(program: str) -> Engine | str:
+    """Return the engine, or why it cannot be used."""
+    if shutil.which(program) is None:
+        return "there is no such program on PATH; install it"
+    try:
+        answer = subprocess.run(
+            [program, "info", "--format", "{{json .}}"],
+            capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"`{program} info` does not answer within {_ANSWER_SECONDS:.0f} s"
+    facts: dict[str, Any] = json.loads(answer.stdout) if answer.stdout.startswith("{") else {}
+    # Some releases of Docker's client tell of a daemon that does not answer inside the document only.
+    if trouble := "; ".join(facts.get("ServerErrors") or []) or (answer.returncode and answer.stderr):
+        return _explained(program, str(trouble))
+    return _podman(facts) if program == "podman" else _docker(facts)
+
+
+def _docker(facts: Mapping[str, Any]) -> Engine:
+    machine = facts["Architecture"]
+    return Engine("docker", _MACHINES.get(machine, machine), int(facts["CgroupVersion"]),
+                  facts["MemTotal"], Path(facts["DockerRootDir"]))  # fmt: skip
+
+
+def _podman(facts: Mapping[str, Any]) -> Engine:
+    host, store = facts["host"], facts["store"]
+    return Engine("podman", host["arch"], int(host["cgroupVersion"].lstrip("v")),
+                  host["memTotal"], Path(store["graphRoot"]))  # fmt: skip
+
+
+def _explained(program: str, text: str) -> str:
+    lowered = text.lower()
+    if "permission denied" in lowered:
+        helps = f"add yourself to its group (`sudo usermod -aG {program} $USER`, then log in again)"
+        return f"you are not permitted to use it; {helps}: {_last_line(text)}"
+    if "cannot connect" in lowered or "connection refused" in lowered or "is the docker daemon" in lowered:
+        helps = f"`sudo systemctl start {program}`, or start {program.capitalize()} Desktop"
+        return f"its daemon does not run; start it ({helps}): {_last_line(text)}"
+    return f"it refuses: {_last_line(text)}"
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines() or ["it said nothing"]
+    return lines[-1].strip().rstrip(".")

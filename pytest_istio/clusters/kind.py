@@ -1,0 +1,218 @@
+"""The provider ``kind``: Kubernetes in containers, created and deleted through pytest-kind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.clusters.base import Cluster
+from pytest_istio.clusters.engine import find_engine
+from pytest_istio.clusters.host import check_host, default_image
+from pytest_istio.clusters.kind_call import Call
+from pytest_istio.clusters.kind_config import write_config
+from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
+from pytest_istio.clusters.kind_program import find_kind
+from pytest_istio.clusters.nodes import await_nodes
+from pytest_istio.errors import ClusterError
+from pytest_istio.istio.images import images
+from pytest_istio.kube.client import Kube
+from pytest_istio.progress import Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_istio.clusters.engine import Engine
+    from pytest_istio.progress import Progress
+    from pytest_istio.settings import Settings
+
+__all__ = ["STAND_IN", "STAND_INS_ALLOWED", "KindProvider", "cleanup"]
+
+PREFIX = "pytest-istio-"
+STAND_IN = "pytest-istio.dev/stand-in"
+"""The label of images that hold stand-ins for Istio, made by this program's own tests."""
+STAND_INS_ALLOWED = "PYTEST_ISTIO_STAND_IN_IMAGES"
+"""The environment variable without which no run takes such an image for Istio's."""
+ATTEMPTS = 2
+# What another attempt does not change.
+_FINAL = (
+    "not find image",
+    "pull access denied",
+    "invalid configuration",
+    "unable to decode",
+    "no space left",
+)
+_LOAD_SECONDS = 300.0
+_CLEANUP_SECONDS = 120.0
+
+
+class KindProvider:
+    """Makes a kind cluster for one run of tests."""
+
+    def __init__(self) -> None:
+        self._folder: KindFolder | None = None
+        self._delete_seconds = 60.0
+
+    def start(self, settings: Settings, progress: Progress) -> Cluster:
+        """Create a cluster and return when its nodes take pods and have the images that are on this machine.
+
+        Raises:
+            ClusterError: It cannot run here, the node image cannot be had, or kind failed; nothing is left.
+        """
+        assert settings.istio_version is not None
+        self._delete_seconds = settings.timeouts.cluster_start
+        with progress.phase("container engine"):
+            _check_package()
+            engine = find_engine()
+            image = settings.kind_image or default_image(settings.istio_version)
+            check_host(engine, image, settings.istio_version)
+            program = find_kind(settings.kind_program, progress)
+            _remove_abandoned(progress)
+        if engine.inspect(image) is None:
+            with progress.phase("node image"):
+                engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
+        with progress.phase("cluster"):
+            self._folder = _created(engine, program, image, settings, progress)
+        try:
+            return _prepared(engine, self._folder, settings, progress)
+        except BaseException:
+            _remove(self._folder, self._delete_seconds)
+            raise
+
+    def stop(self, cluster: Cluster, *, keep: bool) -> None:
+        """Delete the cluster that `start` returned, or let it be until `cleanup`.
+
+        Raises:
+            ClusterError: kind fails to.
+        """
+        if self._folder is None:
+            return
+        if keep:
+            self._folder.keep(cluster)
+        else:
+            _remove(self._folder, self._delete_seconds)
+
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
+        """Return the port of this machine at which a node's port is published, if it is."""
+        published = cluster.details["ports"].get(str(port))
+        return ("127.0.0.1", published) if published else (host, port)
+
+
+def cleanup() -> list[str]:
+    """Delete the clusters of this user that were kept or that killed runs have left.
+
+    A cluster that a run of tests still uses is left alone.
+
+    Returns:
+        The names of the clusters that were deleted.
+
+    Raises:
+        ClusterError: kind fails, because the container engine does not answer or for another reason.
+    """
+    found = [folder for folder in folders() if not folder.in_use]
+    for folder in found:
+        _remove(folder, _CLEANUP_SECONDS)
+    return [folder.name for folder in found]
+
+
+def _check_package() -> None:
+    if find_spec("pytest_kind") is None:
+        raise ClusterError(
+            "--istio-cluster=kind needs the package pytest-kind. "
+            f"Install it with: {sys.executable} -m pip install 'pytest-istio[kind]'"
+        )
+
+
+def _created(engine: Engine, program: Path, image: str, settings: Settings, progress: Progress) -> KindFolder:
+    """Create the cluster, trying again if that may help; what a failed attempt has left is removed."""
+    for attempt in range(1, ATTEMPTS + 1):
+        name = settings.kind_name or f"{PREFIX}{secrets.token_hex(4)}"
+        folder = KindFolder.create(name, program, engine)
+        try:
+            config = write_config(folder.path, settings)
+            call = Call("create", name, str(folder.kubeconfig), str(folder.program), image, str(config))
+            call.run(
+                folder.path, engine.environment, timeout=settings.timeouts.cluster_start, progress=progress
+            )
+        except ClusterError as error:
+            logs = _export_logs(folder)
+            _remove(folder, settings.timeouts.cluster_start)
+            if attempt == ATTEMPTS or any(text in str(error) for text in _FINAL):
+                raise ClusterError(f"{error}\nNothing of it is left; kind's logs are in {logs}") from error
+            progress.waiting(f"kind failed, trying once more; its logs are in {logs}")
+        except BaseException:
+            _remove(folder, settings.timeouts.cluster_start)
+            raise
+        else:
+            return folder
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _export_logs(folder: KindFolder) -> Path:
+    """Keep what kind wrote, and the logs of the nodes if there are any."""
+    logs = state_folder() / "kind-logs" / folder.name
+    logs.mkdir(parents=True)
+    (folder.path / "kind.log").replace(logs / "kind.log")
+    subprocess.run(
+        [folder.program, "export", "logs", logs, "--name", folder.name],
+        env=folder.environment, capture_output=True, timeout=_CLEANUP_SECONDS, check=False,
+    )  # fmt: skip
+    return logs
+
+
+def _remove(folder: KindFolder, timeout: float) -> None:
+    call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
+    call.run(folder.path, folder.environment, timeout=timeout, progress=Silent())
+    folder.remove()
+
+
+def _remove_abandoned(progress: Progress) -> None:
+    """Delete the clusters of runs that were killed."""
+    for folder in folders():
+        if not folder.kept and not folder.in_use:
+            progress.waiting(f"a killed run has left cluster {folder.name}; deleting it")
+            _remove(folder, _CLEANUP_SECONDS)
+
+
+def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> Cluster:
+    """Load images, wait for the nodes, and return what the others see of the cluster."""
+    kube = Kube.connect(folder.kubeconfig, request_timeout=settings.timeouts.request)
+    with progress.phase("images"):
+        loaded = _load_images(engine, folder, settings, progress)
+    with progress.phase("nodes"):
+        nodes = await_nodes(kube, timeout=settings.timeouts.cluster_start, progress=progress)
+    kube.close()
+    return Cluster(
+        name=folder.name,
+        provider="kind",
+        kubeconfig=folder.kubeconfig,
+        context=f"kind-{folder.name}",
+        created=True,
+        capabilities=frozenset({"containers", "iptables"}),
+        description=f"{nodes} node{'s' if nodes > 1 else ''}, {engine.program}, {loaded} images loaded",
+        details={"ports": engine.published(f"{folder.name}-control-plane")},
+    )
+
+
+def _load_images(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> int:
+    """Load those of the run's images that the engine has, so that no registry is asked; return how many."""
+    stand_ins = STAND_INS_ALLOWED in os.environ
+    present = [image for image in images(settings) if _usable(engine.inspect(image), stand_ins=stand_ins)]
+    if present:
+        progress.waiting(f"kind loads {len(present)} images of {engine.program}'s into the nodes")
+        # In one go, which KindCluster cannot: layers that images share are then carried once.
+        words = [str(folder.program), "load", "docker-image", "--name", folder.name, *present]
+        loaded = subprocess.run(
+            words, env=folder.environment, capture_output=True, text=True, timeout=_LOAD_SECONDS, check=False
+        )
+        if loaded.returncode != 0:
+            raise ClusterError(f"kind could not load images into the cluster: {loaded.stderr.strip()}")
+    return len(present)
+
+
+def _usable(image: dict[str, Any] | None, *, stand_ins: bool) -> bool:
+    labels = (image or {}).get("Config", {}).get("Labels") or {}
+    return image is not None and (stand_ins or STAND_IN not in labels)

@@ -1,0 +1,135 @@
+"""The private folder of a kind cluster: its kubeconfig and kind's files, and the record that it exists.
+
+It is made before the cluster and removed after it, so that what a killed run has left is found. The run
+holds a lock in it, which the kernel lets go of however the run ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from pytest_istio.clusters.engine import kind_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_istio.clusters.base import Cluster
+    from pytest_istio.clusters.engine import Engine
+
+__all__ = ["KindFolder", "folders", "state_folder"]
+
+_OWNER = "owner"
+_KEPT = "kept"
+# kind deletes the nodes of a cluster that it could not create, and with them the reason, unless it is told
+# not to; KindCluster passes no such option on.
+_PROGRAM = """#!/bin/sh
+case "$1 $2" in
+"create cluster") exec "{program}" "$@" --retain ;;
+*) exec "{program}" "$@" ;;
+esac
+"""
+
+
+class KindFolder:
+    """The folder of one cluster.
+
+    Attributes:
+        path: The folder.
+        lock: Held by the run that uses the cluster.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = FileLock(path / "run.lock")
+
+    @classmethod
+    def create(cls, name: str, program: Path, engine: Engine) -> KindFolder:
+        """Make the folder of a new cluster, and hold its lock.
+
+        Args:
+            name: The cluster's name.
+            program: kind's program.
+            engine: The container engine that kind is to use.
+        """
+        folder = cls(state_folder() / "kind" / name)
+        folder.path.mkdir(mode=0o700, parents=True)
+        folder.lock.acquire()
+        folder.program.write_text(_PROGRAM.format(program=program), encoding="utf-8")
+        folder.program.chmod(stat.S_IRWXU)
+        # Last, for only then others take it for the record of a cluster.
+        folder.write(_OWNER, {"pid": os.getpid(), "engine": engine.program})
+        return folder
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.path.name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The kubeconfig that kind writes."""
+        return self.path / "kubeconfig"
+
+    @property
+    def program(self) -> Path:
+        """What to call as kind."""
+        return self.path / "kind"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which kind uses the engine that has the cluster."""
+        return kind_environment(self.read(_OWNER)["engine"])
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run that goes on uses the cluster."""
+        try:
+            with self.lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def kept(self) -> bool:
+        """Whether the cluster was told to outlive its run."""
+        return (self.path / f"{_KEPT}.json").exists()
+
+    def keep(self, cluster: Cluster) -> None:
+        """Note that the cluster outlives the run, and let go of it."""
+        self.write(_KEPT, cluster.to_state())
+        self.lock.release()
+
+    def write(self, name: str, state: dict[str, Any]) -> None:
+        """Write a file of JSON values, so that a reader sees all of it or nothing."""
+        draft = self.path / f"{name}.draft"
+        draft.write_text(json.dumps(state), encoding="utf-8")
+        draft.replace(self.path / f"{name}.json")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return what `write` wrote."""
+        state: dict[str, Any] = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
+        return state
+
+    def remove(self) -> None:
+        """Remove the folder, after the cluster."""
+        self.lock.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def folders() -> Iterator[KindFolder]:
+    """Return the folders of all clusters of this user."""
+    for path in sorted((state_folder() / "kind").glob(f"*/{_OWNER}.json")):
+        yield KindFolder(path.parent)
+
+
+def state_folder() -> Path:
+    """Return where this user's clusters are recorded."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "pytest-istio"
