@@ -74,7 +74,10 @@ class Connection:
         self.request_timeout = request_timeout
         with self.configuration() as configuration:
             self._configuration = configuration
-            self._pool = _pool(configuration)
+            try:
+                self._pool = _pool(configuration)
+            except OSError as error:
+                raise ClusterError(_unusable(kubeconfig, context, error)) from error
         self.server: str = configuration.host
 
     @contextmanager
@@ -205,6 +208,8 @@ def _pool(configuration: Configuration) -> urllib3.PoolManager:
         return pool
     settings = pool.connection_pool_kw
     tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    # From Python 3.13 on; refuses certificates of real clusters that kubectl takes.
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not configuration.verify_ssl:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pytest_istio.kube.errors import KindNotServedError
+from pytest_istio.kube.errors import KindNotServedError, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,9 +120,19 @@ class Discovery:
         else:
             versions = [item["groupVersion"] for group in answer["groups"] for item in group["versions"]]
         for version in versions:
-            for item in self._get(f"{root}/{version}", {})["resources"]:
-                if "/" not in item["name"]:
-                    yield Resource(item["name"], item["namespaced"], version, item["kind"])
+            yield from self._resources_of(root, version)
+
+    def _resources_of(self, root: str, version: str) -> Iterator[Resource]:
+        try:
+            answer = self._get(f"{root}/{version}", {})
+        except KubeError as error:
+            # Just deleted, or served by a program of its own that is down; the others are there.
+            if error.status in {HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE}:
+                return
+            raise
+        for item in answer["resources"]:
+            if "/" not in item["name"]:
+                yield Resource(item["name"], item["namespaced"], version, item["kind"])
 
     def _get(self, path: str, headers: dict[str, str]) -> Object:
         answer: Object = json.loads(self._connection.request("GET", path, headers=headers))

@@ -156,7 +156,7 @@ def _json_document(text: str, origin: str, warnings: list[str]) -> Iterator[tupl
         if len(obj) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in obj if keys.count(key) > 1)
-            warnings.append(f"{origin}: key {twice!r} is there twice in an object; the last one counts.")
+            warnings.append(f"{origin}: key {twice!r} is there twice; the last one counts.")
         return obj
 
     try:

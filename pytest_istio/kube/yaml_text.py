@@ -98,7 +98,7 @@ def documents(text: str, origin: str, warnings: list[str]) -> Iterator[tuple[obj
 def _constructed(loader: _Loader, node: yaml.Node, where: str) -> object:
     try:
         return loader.construct_document(node)
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError) as error:
         # Such as a number of more digits than Python reads, or the tag !!bool on something else.
         msg = f"{where}: a value does not fit its type: {error}."
         raise ManifestError(msg) from error
