@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ClusterError
+from pytest_istio.errors import ClusterError, ManifestError
 from pytest_istio.findings import finding
-from pytest_istio.istio import observations, sources
+from pytest_istio.istio import sources
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.install import placed
 from pytest_istio.istio.mesh import MANAGER
@@ -164,7 +164,7 @@ class Bookinfo:
 
 def deploy(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     """Deploy bookinfo and its gateway, and wait for the pods; arguments and errors as in `start`."""
-    return finish(start(mesh, namespace, progress=progress), progress=progress)
+    return finish(start(mesh, namespace, progress=progress), mesh, progress=progress)
 
 
 def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
@@ -184,8 +184,7 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     """
     folder = sources.bookinfo(mesh.release.version)
     given = [*load(folder / "bookinfo.yaml").objects, *load(folder / "bookinfo-gateway.yaml").objects]
-    migrated = migrate(given, mesh.kube.served())
-    objects = [placed(each, namespace) for each in migrated.objects]
+    objects, rewrites, troubles = _migrated(mesh, [placed(each, namespace) for each in given])
     made = mesh.kube.find("v1", "Namespace", namespace) is None
     if made:
         metadata = {"name": namespace, "labels": mesh.labels}
@@ -201,21 +200,45 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
         apply(
             mesh.kube, objects, manager=MANAGER, labels=mesh.labels, timeouts=mesh.timeouts, progress=progress
         )
-    return Bookinfo(mesh, namespace, tuple(objects), migrated.rewrites, made)
+    return Bookinfo(mesh, namespace, tuple(objects), rewrites, made, troubles)
 
 
-def finish(bookinfo: Bookinfo, *, progress: Progress) -> Bookinfo:
-    """Wait for the Deployments and their sidecars, and return bookinfo with what did not become ready."""
-    mesh = bookinfo.mesh
+def _migrated(
+    mesh: Mesh, objects: list[Object]
+) -> tuple[list[Object], tuple[Rewrite, ...], tuple[Trouble, ...]]:
+    """Return the objects that this API server takes; the others, routes without a definition, are troubles."""
+    taken: list[Object] = []
+    rewrites: list[Rewrite] = []
+    troubles: list[Trouble] = []
+    for each in objects:
+        try:
+            migrated = migrate([each], mesh.kube.served())
+        except ManifestError as error:  # noqa: PERF203  # a dozen objects, each judged apart
+            troubles.append(Trouble(Ref.of(each), "NotServed", str(error)))
+        else:
+            taken += migrated.objects
+            rewrites += migrated.rewrites
+    return taken, tuple(rewrites), tuple(troubles)
+
+
+def finish(bookinfo: Bookinfo, mesh: Mesh, *, progress: Progress) -> Bookinfo:
+    """Wait for the Deployments and their sidecars, and return bookinfo with what did not become ready.
+
+    Args:
+        bookinfo: What `start` returned.
+        mesh: The mesh as it has become meanwhile.
+        progress: Is told what is awaited.
+    """
     refs = [Ref("apps/v1", "Deployment", bookinfo.namespace, name) for name in bookinfo.deployments]
+    troubles = bookinfo.troubles
+    # Sidecars of a mesh that is not ready rarely become so; what hinders them has been said of the mesh.
+    bound = mesh.timeouts.sidecar_sync if mesh.troubles else mesh.timeouts.rollout
     with progress.phase("bookinfo"):
         try:
-            wait_ready(mesh.kube, refs, timeout=mesh.timeouts.rollout, progress=progress)
+            wait_ready(mesh.kube, refs, timeout=bound, progress=progress)
         except NotReadyError as error:
-            return replace(bookinfo, troubles=error.troubles)
-    unready = observations.bookinfo_pods_ready(mesh, bookinfo.namespace)
-    place = Ref("v1", "Namespace", None, bookinfo.namespace)
-    return replace(bookinfo, troubles=tuple(Trouble(place, "NotReady", problem) for problem in unready))
+            troubles += error.troubles
+    return replace(bookinfo, mesh=mesh, troubles=troubles)
 
 
 def label(mesh: Mesh, namespace: str, value: str | None) -> None:

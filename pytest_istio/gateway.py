@@ -151,7 +151,8 @@ class Gateway:
                     path, headers=headers, timeout=max(0.1, deadline.bound(self.timeouts.request))
                 )
             except GatewayError as error:
-                good, what, last = 0, "no answer", str(error)
+                good, what = 0, "no answer"
+                last = f"{error.__cause__}: no Gateway opens the port, or {self.deployment} is not ready"
             else:
                 fits = response.status_code == status and (accept is None or accept(response))
                 good, what = good + 1 if fits else 0, str(response.status_code)

@@ -28,6 +28,7 @@ LIKELY = {
     "FailedMount": "a Secret or ConfigMap that the pod mounts is not there",
     "FailedScheduling": "the nodes have too little room, a taint keeps pods away, or there is no node",
     "OOMKilled": "its limit on memory is too low",
+    "Unhealthy": "the container does not serve yet, or waits for something that it cannot reach",
 }
 """What most often stands behind a reason that Kubernetes gives."""
 SHOWN = 300
@@ -105,7 +106,9 @@ def why(kube: Kube, workload: Object) -> Why:
         for each in kube.list(api_version, owned, namespace):
             causes.take(each, deleted=False)
     describe = f"kubectl -n {namespace} describe {kind.lower()} {metadata['name']}"
-    cause = causes.explain(workload)
+    # What is said of the workload explains most; the pods' own warnings explain the rest.
+    explained = (causes.explain(each) for each in (workload, *_unready_pods(kube, workload)))
+    cause = next((each for each in explained if each is not None), None)
     if cause is None:
         return Why("", f"no event explains it: the {kind}'s controller or its node may not run", describe)
     log = _line(causes.log(cause))
@@ -113,6 +116,12 @@ def why(kube: Kube, workload: Object) -> Why:
     if log:
         likely = f"{likely}; its last words: {log}".removeprefix("; ")
     return Why(f"{cause.reason}: {_line(cause.detail)}", likely, _look(namespace, cause) or describe)
+
+
+def _unready_pods(kube: Kube, workload: Object) -> list[Object]:
+    if workload["kind"] == "Pod":
+        return []
+    return [pod for pod in pods_of(kube, workload) if readiness.problem(pod) is not None]
 
 
 def _look(namespace: str, cause: Cause) -> str | None:

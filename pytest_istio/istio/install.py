@@ -17,10 +17,10 @@ from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
 from pytest_istio.kube.apply import apply, delete
 from pytest_istio.kube.migrate import Migrated, migrate
 from pytest_istio.kube.objects import Ref
-from pytest_istio.kube.wait import NotReadyError, wait_ready
+from pytest_istio.kube.wait import NotReadyError, Trouble, wait_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_istio.kube.client import Kube
@@ -105,13 +105,29 @@ def start(
 def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     """Wait for the workloads of the installation, and return the mesh with what did not become ready."""
     refs = [Ref.of(each) for each in mesh.objects if each["kind"] in WORKLOADS]
-    troubles = mesh.troubles
+    troubles = tuple(_absent(mesh))
+    # What waits for a part that nobody starts waits in vain; the rest does not take that long.
+    bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
     with progress.phase("control plane"):
         try:
-            wait_ready(mesh.kube, refs, timeout=mesh.timeouts.rollout, progress=progress)
+            wait_ready(mesh.kube, refs, timeout=bound, progress=progress)
         except NotReadyError as error:
-            troubles = error.troubles
+            troubles += error.troubles
     return replace(mesh, troubles=troubles, restarts=restart_counts(mesh))
+
+
+def _absent(mesh: Mesh) -> Iterator[Trouble]:
+    """Give the parts of the release that the manifests leave out, or scale to zero."""
+    replicas = {
+        each["metadata"]["name"]: each["spec"].get("replicas", 1)
+        for each in mesh.objects
+        if each["kind"] == "Deployment"
+    }
+    for component in mesh.release.components:
+        if not component.optional and not replicas.get(component.name):
+            ref = Ref("apps/v1", "Deployment", mesh.namespace, component.name)
+            seen = "scaled to zero by" if component.name in replicas else "not among"
+            yield Trouble(ref, "Absent", f"{seen} the manifests")
 
 
 def attach(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_istio.istio import observations
+from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import deployment_problems
 from pytest_istio.istio.mesh import restored
 from pytest_istio.kube.objects import Ref
@@ -98,22 +99,17 @@ def test_pods_that_cannot_be_created_say_what_refused_them() -> None:
 
 def test_definitions_are_missing_or_not_established() -> None:
     def definition(name: str, *conditions: Object) -> Object:
-        return obj(
-            "CustomResourceDefinition",
-            name,
-            "apiextensions.k8s.io/v1",
-            None,
-            status={"conditions": conditions},
-        )
+        status = {"conditions": conditions}
+        return obj("CustomResourceDefinition", name, "apiextensions.k8s.io/v1", None, status=status)
 
-    good = definition("a.istio.io", {"type": "Established", "status": "True"})
-    bad = definition("b.istio.io", {"type": "NamesAccepted", "status": "False", "message": "taken"})
-    texts = observations.crds_established(mesh(FakeKube([good, bad]), good, bad, definition("c.istio.io")))
-    assert len(texts) == 2
-    assert "b.istio.io" in texts[0]
+    first, *others = release("1.0.5").crds
+    good = [definition(name, {"type": "Established", "status": "True"}) for name in others]
+    bad = definition("a.istio.io", {"type": "NamesAccepted", "status": "False", "message": "taken"})
+    texts = observations.crds_established(mesh(FakeKube([*good, bad]), bad, definition("b.istio.io"), *good))
+    assert [text.splitlines()[0].split()[1] for text in texts] == ["a.istio.io", "b.istio.io", first]
     assert "taken" in texts[0]
-    assert "c.istio.io" in texts[1]
-    assert "not on the cluster" in texts[1]
+    assert "deleted after the installation" in texts[1]
+    assert "the manifests leave it out" in texts[2]
 
 
 def test_restarts_count_from_when_the_mesh_was_ready() -> None:

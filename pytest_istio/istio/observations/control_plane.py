@@ -43,23 +43,21 @@ def component_available(mesh: Mesh, component: str) -> tuple[str, ...]:
 
 
 def crds_established(mesh: Mesh) -> tuple[str, ...]:
-    """Return which definitions of the manifests are missing, or not Established."""
-    wanted = [each for each in mesh.objects if each["kind"] == CRD[1]]
+    """Return which definitions of the manifests and of the release are missing, or not Established."""
+    given = {each["metadata"]["name"] for each in mesh.objects if each["kind"] == CRD[1]}
     there = {each["metadata"]["name"]: each for each in mesh.kube.list(*CRD)}
     problems = []
-    for definition in wanted:
-        name = definition["metadata"]["name"]
+    for name in sorted(given.union(mesh.release.crds)):
         found = there.get(name)
         seen = "not on the cluster" if found is None else readiness.problem(found)
+        lost = "deleted after the installation" if name in given else "the manifests leave it out"
         if seen is not None:
             problems.append(
                 finding(
                     f"CustomResourceDefinition {name}",
                     expected="exists and is Established",
                     seen=seen,
-                    cause="deleted after the installation"
-                    if found is None
-                    else "its names clash with another's",
+                    cause=lost if found is None else "its names clash with another's",
                     look=f"kubectl describe crd {name}" if found else "kubectl get crd | grep istio.io",
                 )
             )
