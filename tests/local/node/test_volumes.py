@@ -56,9 +56,7 @@ def test_a_pod_waits_for_a_secret_that_it_needs(namespace: Namespace) -> None:
         volumes=[{"name": "certs", "secret": {"secretName": "needed"}}],
         volumeMounts=[{"name": "certs", "mountPath": "/etc/certs"}],
     )
-    assert 'secret "needed" not found' in eventually(
-        lambda: namespace.events("patient").get("FailedMount", "")
-    )
+    assert 'secret "needed" not found' in namespace.event("patient", "FailedMount")
     assert namespace.waiting("patient") == "ContainerCreating"
     namespace.apply(_secret("needed", key="value"))
     namespace.wait_ready("patient")
