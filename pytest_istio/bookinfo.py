@@ -164,7 +164,7 @@ class Bookinfo:
 
 def deploy(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     """Deploy bookinfo and its gateway, and wait for the pods; arguments and errors as in `start`."""
-    return finish(start(mesh, namespace, progress=progress), mesh, progress=progress)
+    return finish(start(mesh, namespace, progress=progress), progress=progress)
 
 
 def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
@@ -206,7 +206,7 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
 def _migrated(
     mesh: Mesh, objects: list[Object]
 ) -> tuple[list[Object], tuple[Rewrite, ...], tuple[Trouble, ...]]:
-    """Return the objects that this API server takes; the others, routes without a definition, are troubles."""
+    """Return the objects that this API server takes; others, as routes without a definition, are troubles."""
     taken: list[Object] = []
     rewrites: list[Rewrite] = []
     troubles: list[Trouble] = []
@@ -221,14 +221,14 @@ def _migrated(
     return taken, tuple(rewrites), tuple(troubles)
 
 
-def finish(bookinfo: Bookinfo, mesh: Mesh, *, progress: Progress) -> Bookinfo:
+def finish(bookinfo: Bookinfo, *, progress: Progress) -> Bookinfo:
     """Wait for the Deployments and their sidecars, and return bookinfo with what did not become ready.
 
     Args:
-        bookinfo: What `start` returned.
-        mesh: The mesh as it has become meanwhile.
+        bookinfo: What `start` returned, with the mesh as it has become meanwhile.
         progress: Is told what is awaited.
     """
+    mesh = bookinfo.mesh
     refs = [Ref("apps/v1", "Deployment", bookinfo.namespace, name) for name in bookinfo.deployments]
     troubles = bookinfo.troubles
     # Sidecars of a mesh that is not ready rarely become so; what hinders them has been said of the mesh.
@@ -238,7 +238,7 @@ def finish(bookinfo: Bookinfo, mesh: Mesh, *, progress: Progress) -> Bookinfo:
             wait_ready(mesh.kube, refs, timeout=bound, progress=progress)
         except NotReadyError as error:
             troubles += error.troubles
-    return replace(bookinfo, mesh=mesh, troubles=troubles)
+    return replace(bookinfo, troubles=troubles)
 
 
 def label(mesh: Mesh, namespace: str, value: str | None) -> None:
