@@ -140,6 +140,7 @@ class Option:
         help: A sentence with the reason.
         many: Whether the option may be repeated; the environment's value is split at ``os.pathsep``, the ini
             file's into lines.
+        pytest_kind: The name of pytest-kind's own option for the same, which counts where ours is not given.
     """
 
     name: str
@@ -209,6 +210,7 @@ OPTIONS = (
         metavar="{never,failed,always}",
         convert=_choice("never", "failed", "always"),
         help="Whether a cluster that the run made stays, so that one can look into it. Default: never.",
+        pytest_kind="keep_cluster",
     ),
     Option(
         name="manifests",
@@ -254,6 +256,44 @@ OPTIONS = (
         convert=_existing,
         help="Programs of the Kubernetes control plane for the local cluster, to save the download.",
     ),
+    Option(
+        name="kind-image",
+        field="kind_image",
+        metavar="IMAGE",
+        convert=_text,
+        help="Node image for kind, and so the Kubernetes version. Default: one that the Istio version supports.",
+        pytest_kind="kind_image",
+    ),
+    Option(
+        name="kind-name",
+        field="kind_name",
+        metavar="NAME",
+        convert=_namespace,
+        help="Name of the cluster that kind makes. Default: a new one each time, so that runs do not meet.",
+        pytest_kind="cluster_name",
+    ),
+    Option(
+        name="kind-nodes",
+        field="kind_nodes",
+        metavar="NUMBER",
+        convert=_nodes,
+        help="Nodes of the cluster that kind makes, the first with the control plane. Default: 1.",
+    ),
+    Option(
+        name="kind-config",
+        field="kind_config",
+        metavar="FILE",
+        convert=_existing,
+        help="kind's own configuration file, for what has no option here; the gateway's ports are added.",
+    ),
+    Option(
+        name="kind-program",
+        field="kind_program",
+        metavar="FILE",
+        convert=_existing,
+        help="kind's program. Default: that on PATH, else the official download, checked.",
+        pytest_kind="kind_bin",
+    ),
 )
 
 
@@ -290,6 +330,10 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings:
         raise BadSettingError(
             "--istio-context and --istio-kubeconfig name an existing cluster, but "
             f"--istio-cluster={settings.cluster} makes one; leave one of them out"
+        )
+    if settings.kind_config and settings.kind_nodes > 1:
+        raise BadSettingError(
+            "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"
         )
     return settings
 

@@ -15,6 +15,8 @@ class Timeouts:
     """One request to the API server or through the gateway."""
     cluster_start: float = 120.0
     """From starting a cluster to its API server answering ready."""
+    kind_create: float = 300.0
+    """One attempt of kind's to create a cluster, from an image that is on this machine."""
     image_pull: float = 600.0
     """One image, fetched from its registry by this machine's container engine."""
     crd_established: float = 60.0

@@ -6,14 +6,16 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.engine import find_engine
 from pytest_istio.clusters.host import check_host, default_image
 from pytest_istio.clusters.kind_call import Call
-from pytest_istio.clusters.kind_config import write_config
+from pytest_istio.clusters.kind_config import configuration
 from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
 from pytest_istio.clusters.kind_program import find_kind
 from pytest_istio.clusters.nodes import await_nodes
@@ -23,8 +25,6 @@ from pytest_istio.kube.client import Kube
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_istio.clusters.engine import Engine
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
@@ -46,7 +46,7 @@ _FINAL = (
     "no space left",
 )
 _LOAD_SECONDS = 300.0
-_CLEANUP_SECONDS = 120.0
+_DELETE_SECONDS = 120.0
 
 
 class KindProvider:
@@ -54,7 +54,6 @@ class KindProvider:
 
     def __init__(self) -> None:
         self._folder: KindFolder | None = None
-        self._delete_seconds = 60.0
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Create a cluster and return when its nodes take pods and have the images that are on this machine.
@@ -63,23 +62,24 @@ class KindProvider:
             ClusterError: It cannot run here, the node image cannot be had, or kind failed; nothing is left.
         """
         assert settings.istio_version is not None
-        self._delete_seconds = settings.timeouts.cluster_start
         with progress.phase("container engine"):
             _check_package()
             engine = find_engine()
             image = settings.kind_image or default_image(settings.istio_version)
             check_host(engine, image, settings.istio_version)
+            config = configuration(settings)
             program = find_kind(settings.kind_program, progress)
+            _refuse_taken(settings.kind_name, program, engine)
             _remove_abandoned(progress)
         if engine.inspect(image) is None:
             with progress.phase("node image"):
                 engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
         with progress.phase("cluster"):
-            self._folder = _created(engine, program, image, settings, progress)
+            self._folder = _created(engine, program, settings, image=image, config=config, progress=progress)
         try:
             return _prepared(engine, self._folder, settings, progress)
         except BaseException:
-            _remove(self._folder, self._delete_seconds)
+            _remove(self._folder)
             raise
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:
@@ -93,7 +93,7 @@ class KindProvider:
         if keep:
             self._folder.keep(cluster)
         else:
-            _remove(self._folder, self._delete_seconds)
+            _remove(self._folder)
 
     def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
         """Return the port of this machine at which a node's port is published, if it is."""
@@ -114,7 +114,7 @@ def cleanup() -> list[str]:
     """
     found = [folder for folder in folders() if not folder.in_use]
     for folder in found:
-        _remove(folder, _CLEANUP_SECONDS)
+        _remove(folder)
     return [folder.name for folder in found]
 
 
@@ -126,25 +126,41 @@ def _check_package() -> None:
         )
 
 
-def _created(engine: Engine, program: Path, image: str, settings: Settings, progress: Progress) -> KindFolder:
+def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
+    """Return if no cluster has the name: pytest-kind would adopt it, and a failure delete it."""
+    if name is None:
+        return
+    listed = subprocess.run(
+        [program, "get", "clusters"], env=engine.environment, capture_output=True, text=True, check=False
+    )
+    if name in listed.stdout.split():
+        raise ClusterError(
+            f"--istio-kind-name: there is a kind cluster {name} already, and this run did not make it. "
+            f"Take another name, or delete it: `pytest-istio cleanup` if a run kept it, "
+            f"else `kind delete cluster --name {name}`."
+        )
+
+
+def _created(
+    engine: Engine, program: Path, settings: Settings, *, image: str, config: str, progress: Progress
+) -> KindFolder:
     """Create the cluster, trying again if that may help; what a failed attempt has left is removed."""
     for attempt in range(1, ATTEMPTS + 1):
-        name = settings.kind_name or f"{PREFIX}{secrets.token_hex(4)}"
-        folder = KindFolder.create(name, program, engine)
+        folder = KindFolder.create(settings.kind_name or f"{PREFIX}{secrets.token_hex(4)}", program, engine)
+        (folder.path / "config.yaml").write_text(config, encoding="utf-8")
+        call = Call("create", folder.name, str(folder.kubeconfig), str(folder.program), image, "config.yaml")
         try:
-            config = write_config(folder.path, settings)
-            call = Call("create", name, str(folder.kubeconfig), str(folder.program), image, str(config))
             call.run(
-                folder.path, engine.environment, timeout=settings.timeouts.cluster_start, progress=progress
+                folder.path, folder.environment, timeout=settings.timeouts.kind_create, progress=progress
             )
         except ClusterError as error:
             logs = _export_logs(folder)
-            _remove(folder, settings.timeouts.cluster_start)
+            _remove(folder)
             if attempt == ATTEMPTS or any(text in str(error) for text in _FINAL):
                 raise ClusterError(f"{error}\nNothing of it is left; kind's logs are in {logs}") from error
             progress.waiting(f"kind failed, trying once more; its logs are in {logs}")
         except BaseException:
-            _remove(folder, settings.timeouts.cluster_start)
+            _remove(folder)
             raise
         else:
             return folder
@@ -153,19 +169,23 @@ def _created(engine: Engine, program: Path, image: str, settings: Settings, prog
 
 def _export_logs(folder: KindFolder) -> Path:
     """Keep what kind wrote, and the logs of the nodes if there are any."""
-    logs = state_folder() / "kind-logs" / folder.name
-    logs.mkdir(parents=True)
+    kept = state_folder() / "kind-logs"
+    kept.mkdir(parents=True, exist_ok=True)
+    logs = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=kept))
     (folder.path / "kind.log").replace(logs / "kind.log")
     subprocess.run(
         [folder.program, "export", "logs", logs, "--name", folder.name],
-        env=folder.environment, capture_output=True, timeout=_CLEANUP_SECONDS, check=False,
+        env=folder.environment, capture_output=True, timeout=_DELETE_SECONDS, check=False,
     )  # fmt: skip
     return logs
 
 
-def _remove(folder: KindFolder, timeout: float) -> None:
+def _remove(folder: KindFolder) -> None:
     call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
-    call.run(folder.path, folder.environment, timeout=timeout, progress=Silent())
+    try:
+        call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
+    except ClusterError as error:
+        raise ClusterError(f"{error}\nFinish it with: pytest-istio cleanup") from error
     folder.remove()
 
 
@@ -174,7 +194,7 @@ def _remove_abandoned(progress: Progress) -> None:
     for folder in folders():
         if not folder.kept and not folder.in_use:
             progress.waiting(f"a killed run has left cluster {folder.name}; deleting it")
-            _remove(folder, _CLEANUP_SECONDS)
+            _remove(folder)
 
 
 def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> Cluster:

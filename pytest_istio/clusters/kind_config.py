@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from pytest_istio.settings import Settings
 
-__all__ = ["write_config"]
+__all__ = ["configuration"]
 
 
-def write_config(folder: Path, settings: Settings) -> Path:
-    """Write the file and return its path.
+def configuration(settings: Settings) -> str:
+    """Return what goes into the file.
 
     The ingress gateway's node ports are published on free ports of the loopback interface, since containers
     are not reached from everywhere. What the user's file publishes stays as it is.
@@ -35,9 +35,8 @@ def write_config(folder: Path, settings: Settings) -> Path:
         for port in _node_ports(settings)
         if port not in taken
     ]
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
+    text: str = yaml.safe_dump(config)
+    return text
 
 
 def _plain(nodes: int) -> dict[str, Any]:
