@@ -13,7 +13,7 @@ import threading
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest_istio
 from pytest_istio.clusters.base import Cluster
@@ -43,6 +43,7 @@ class LocalProvider:
 
     def __init__(self) -> None:
         self._supervisor: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
         self._trouble: str | None = None
 
     @property
@@ -68,8 +69,10 @@ class LocalProvider:
             except BaseException:
                 # After a Ctrl-C too: what was started ends before anybody hears of it.
                 _end(self._supervisor)
+                _close(self._supervisor.stdout)
                 raise
-        threading.Thread(target=self._listen, args=[self._supervisor], daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=[self._supervisor], daemon=True)
+        self._listener.start()
         return Cluster(
             name=ready["name"],
             provider="local",
@@ -87,7 +90,7 @@ class LocalProvider:
         Raises:
             ClusterError: It does not end.
         """
-        if self._supervisor is None:
+        if self._supervisor is None or self._listener is None:
             return
         if keep and self._supervisor.poll() is None:
             for record in records():
@@ -96,6 +99,8 @@ class LocalProvider:
             _detach(self._supervisor)
         else:
             _end(self._supervisor)
+        # The supervisor's stdout ends with it, or when it has heard that it is on its own.
+        self._listener.join(_END_SECONDS)
 
     def wire(self, _cluster: Cluster, host: str, port: int) -> tuple[str, int]:
         """Return the loopback address at which an address 10.x of a service, a pod or the node is served."""
@@ -105,6 +110,7 @@ class LocalProvider:
         for event in _events(supervisor):
             if event["event"] == "error":
                 self._trouble = event["text"]
+        _close(supervisor.stdout)
 
 
 def cleanup() -> list[str]:
@@ -142,6 +148,13 @@ def _start_supervisor(order: Order) -> subprocess.Popen[str]:
     )
 
 
+def _close(pipe: IO[str] | None) -> None:
+    """Close one end of a pipe; that the other end is gone already is no trouble."""
+    assert pipe
+    with suppress(BrokenPipeError):
+        pipe.close()
+
+
 def _events(supervisor: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     assert supervisor.stdout
     for line in supervisor.stdout:
@@ -170,10 +183,7 @@ def _detach(supervisor: subprocess.Popen[str]) -> None:
 
 
 def _end(supervisor: subprocess.Popen[str]) -> None:
-    assert supervisor.stdin
-    # It may be gone already.
-    with suppress(BrokenPipeError):
-        supervisor.stdin.close()
+    _close(supervisor.stdin)
     try:
         supervisor.wait(_END_SECONDS)
     except subprocess.TimeoutExpired as error:

@@ -51,23 +51,22 @@ def find_binaries(folder: Path | None, progress: Progress) -> dict[str, Path]:
     """
     if folder and not folder.is_dir():
         raise ClusterError(f"{_OPTION}: {folder} is no folder. It should hold {', '.join(PROGRAMS)}.")
-    found, obstacles = _search(folder)
+    found, _ = _search(folder)
     if folder:
         _check_own(folder, found)
-    if len(found) < len(PROGRAMS):
-        cache = cache_folder()
-        try:
-            with _locked(cache, progress):
-                # Another run may have brought them meanwhile.
-                found, obstacles = _search(folder)
-                missing = [name for name in PROGRAMS if name not in found]
-                obstacles += _bring(missing, cache, progress)
-        except OSError as error:
-            obstacles.append(f"the cache {cache} cannot be written: {error}")
-        found, _ = _search(folder)
-    missing = [name for name in PROGRAMS if name not in found]
+    if len(found) == len(PROGRAMS):
+        return found
+    cache = cache_folder()
+    try:
+        with _locked(cache, progress):
+            # Another run may have brought them meanwhile.
+            found, _ = _search(folder)
+            obstacles = _bring([name for name in PROGRAMS if name not in found], cache, progress)
+    except OSError as error:
+        obstacles = [f"the cache cannot be written: {error}"]
+    found, missing = _search(folder)
     if missing:
-        raise ClusterError(_message(missing, obstacles))
+        raise ClusterError(_message(missing, folder, obstacles))
     return found
 
 
@@ -81,34 +80,42 @@ def _check_own(folder: Path, found: Mapping[str, Path]) -> None:
             raise ClusterError(f"{_OPTION}: {folder / name} {_obstacle(name, folder / name)}.")
 
 
-def _search(folder: Path | None) -> tuple[dict[str, Path], list[str]]:
-    """Return the programs that are there, and for the others what was in the way."""
+def _places(folder: Path | None) -> dict[str, Path | None]:
+    """Return where programs are looked for, by name; None for PATH and for what is not set."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    places = [(_OPTION, folder), ("KUBEBUILDER_ASSETS", Path(assets) if assets else None)]
+    return {
+        _OPTION: folder,
+        "KUBEBUILDER_ASSETS": Path(assets) if assets else None,
+        "PATH": None,
+        f"the cache {cache_folder()}": cache_folder(),
+    }
 
-    def look(name: str) -> tuple[Path | None, list[str]]:
-        on_path = shutil.which(name)
-        candidates = [(place, where / name) for place, where in places if where]
-        candidates += [("PATH", Path(on_path))] if on_path else []
-        candidates += [("the cache", cache_folder() / name)]
-        obstacles = []
-        for place, path in candidates:
+
+def _search(folder: Path | None) -> tuple[dict[str, Path], dict[str, dict[str, str]]]:
+    """Return the programs that there are, and for each other one what is in the way, by place."""
+
+    def look(name: str) -> Path | dict[str, str]:
+        obstacles = {}
+        for place, where in _places(folder).items():
+            on_path = shutil.which(name) if place == "PATH" else None
+            path = where / name if where else Path(on_path) if on_path else None
+            if path is None or not path.is_file():
+                continue
             obstacle = _obstacle(name, path)
             if obstacle is None:
-                return path, []
-            obstacles.append(f"{place}: {path} {obstacle}")
-        return None, obstacles
+                return path
+            obstacles[place] = f"{path} {obstacle}"
+        return obstacles
 
     with ThreadPoolExecutor(len(PROGRAMS)) as threads:
         results = dict(zip(PROGRAMS, threads.map(look, PROGRAMS), strict=True))
-    found = {name: path for name, (path, _) in results.items() if path}
-    return found, [obstacle for _, obstacles in results.values() for obstacle in obstacles]
+    found = {name: result for name, result in results.items() if isinstance(result, Path)}
+    missing = {name: result for name, result in results.items() if not isinstance(result, Path)}
+    return found, missing
 
 
 def _obstacle(name: str, path: Path) -> str | None:
     """Return why a file cannot be used as the program `name`; None if it can."""
-    if not path.is_file():
-        return "does not exist"
     try:
         answer = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
@@ -168,7 +175,7 @@ def _unfinished(cache: Path) -> Iterator[Path]:
 def _locked(cache: Path, progress: Progress) -> Iterator[None]:
     """Keep other runs from bringing the same programs, and remove what a killed one has left."""
     cache.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cache.with_suffix(".lock"))
+    lock = FileLock(cache.parent / f"{cache.name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -182,10 +189,15 @@ def _locked(cache: Path, progress: Progress) -> Iterator[None]:
         lock.release()
 
 
-def _message(missing: Sequence[str], obstacles: Sequence[str]) -> str:
-    tried = "\n".join(f"  - {obstacle}" for obstacle in obstacles)
+def _message(missing: Mapping[str, Mapping[str, str]], folder: Path | None, obstacles: Sequence[str]) -> str:
+    tried = []
+    for place, where in _places(folder).items():
+        seen = [found.get(place, f"no {name}") for name, found in missing.items()]
+        unset = where is None and place != "PATH"
+        tried.append(f"{place}: {'not set' if unset else '; '.join(seen)}")
+    lines = "\n".join(f"  - {each}" for each in [*tried, *obstacles])
     return (
-        f"The embedded Kubernetes needs {', '.join(missing)}, which cannot be had here. Tried:\n{tried}\n"
+        f"The embedded Kubernetes needs {', '.join(missing)}, which cannot be had here. Tried:\n{lines}\n"
         f"Put Kubernetes {wanted('kube-apiserver')} and etcd {wanted('etcd')} into a folder and name it with "
         f"{_OPTION}=FOLDER, or let one of the ways above succeed, for instance with a mirror in "
         "PYTEST_ISTIO_KUBERNETES_URL and PYTEST_ISTIO_ETCD_URL."

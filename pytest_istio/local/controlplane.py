@@ -48,6 +48,8 @@ class ControlPlane:
     serves that maps the addresses; without a server there such calls fail, and never leave the machine.
 
     Attributes:
+        plan: The cluster's addresses.
+        folder: The cluster's private folder.
         server: The API server's URL.
         kubeconfig: A kubeconfig file of a cluster administrator, mode 0600.
         token: The administrator's bearer token.
@@ -65,8 +67,8 @@ class ControlPlane:
             folder: An existing private folder, its path no longer than `make_folder` makes it.
         """
         self._programs = programs
-        self._plan = plan
-        self._folder = folder
+        self.plan = plan
+        self.folder = folder
         self._logs = folder / "logs"
         self._logs.mkdir()
         self._host = plan.wire(plan.node, 0)[0]
@@ -99,7 +101,7 @@ class ControlPlane:
                 try:
                     self._children[name] = subprocess.Popen(
                         argv,
-                        cwd=self._folder,
+                        cwd=self.folder,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -186,8 +188,8 @@ class ControlPlane:
             "kube-apiserver",
             names=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
                    "kubernetes.default.svc.cluster.local"),
-            addresses=("127.0.0.1", self._host, self._plan.node, self._plan.api_service,
-                       self._plan.wire(self._plan.api_service, 0)[0]),
+            addresses=("127.0.0.1", self._host, self.plan.node, self.plan.api_service,
+                       self.plan.wire(self.plan.api_service, 0)[0]),
         )  # fmt: skip
         self._etcd_pair = self.authority.issue("etcd", "etcd", addresses=[self._host])
         self._kubelet_client = self.authority.issue(
@@ -197,13 +199,13 @@ class ControlPlane:
             "kubelet",
             "system:node:local",
             organization="system:nodes",
-            addresses=[self._plan.node, self._host],
+            addresses=[self.plan.node, self._host],
         )
 
     def _write_users(self) -> None:
         self._tokens = {who: secrets.token_urlsafe(32) for who in _USERS}
         rows = [f'{self._tokens[who]},{user},{who},"{group}"\n' for who, (user, group) in _USERS.items()]
-        write_private(self._folder / "pki" / "tokens.csv", "".join(rows))
+        write_private(self.folder / "pki" / "tokens.csv", "".join(rows))
 
     def _write_kubeconfig(self, who: str) -> Path:
         # JSON is YAML. A token is used as it is; key material is copied to files by some clients.
@@ -216,7 +218,7 @@ class ControlPlane:
             "contexts": [{"name": "pytest-istio", "context": {"cluster": "pytest-istio", "user": who}}],
             "current-context": "pytest-istio",
         }
-        path = self._folder / ("kubeconfig" if who == "admin" else f"{who}.kubeconfig")
+        path = self.folder / ("kubeconfig" if who == "admin" else f"{who}.kubeconfig")
         write_private(path, json.dumps(config, indent=1))
         return path
 
@@ -226,7 +228,7 @@ class ControlPlane:
         if program == "etcd":
             peers = f"https://{self._host}:{self._etcd_peer_port}"
             return [
-                f"--data-dir={self._folder / 'etcd'}",
+                f"--data-dir={self.folder / 'etcd'}",
                 f"--listen-client-urls={self._etcd}", f"--advertise-client-urls={self._etcd}",
                 f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}",
                 f"--initial-cluster=default={peers}",
@@ -242,15 +244,15 @@ class ControlPlane:
                 f"--etcd-servers={self._etcd}", f"--etcd-cafile={ca}",
                 f"--etcd-certfile={etcd.certificate}", f"--etcd-keyfile={etcd.key}",
                 f"--bind-address={self._host}", f"--secure-port={self._port}",
-                f"--advertise-address={self._plan.node}",
+                f"--advertise-address={self.plan.node}",
                 f"--tls-cert-file={self._serving.certificate}", f"--tls-private-key-file={self._serving.key}",
-                f"--client-ca-file={ca}", f"--token-auth-file={self._folder / 'pki' / 'tokens.csv'}",
+                f"--client-ca-file={ca}", f"--token-auth-file={self.folder / 'pki' / 'tokens.csv'}",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 f"--service-account-key-file={self._service_account_key}",
                 f"--service-account-signing-key-file={self._service_account_key}",
-                f"--service-cluster-ip-range={self._plan.service_range}",
+                f"--service-cluster-ip-range={self.plan.service_range}",
                 "--authorization-mode=Node,RBAC", "--allow-privileged=true",
-                f"--egress-selector-config-file={self._folder / 'egress.json'}",
+                f"--egress-selector-config-file={self.folder / 'egress.json'}",
                 f"--kubelet-certificate-authority={ca}",
                 f"--kubelet-client-certificate={self._kubelet_client.certificate}",
                 f"--kubelet-client-key={self._kubelet_client.key}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 from pytest_istio.local.addresses import is_cluster_address
@@ -120,7 +122,9 @@ class _Client(_Accepted):
         except OSError:
             target = None
         if target is None:
-            # What a client of a service without endpoints sees: a connection that is reset.
+            # So that the client sees a reset, and not an empty answer.
+            no_linger = struct.pack("ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
             self.transport.abort()
 
 
