@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.errors import KubeError
-from pytest_istio.kube.readiness import condition, problem
+from pytest_istio.kube.readiness import condition, observed, problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,9 @@ UNSCHEDULABLE_SECONDS = 15.0
 
 LOG_LINES = 10
 
+ROLLED_OUT = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"})
+"""Kinds whose controllers count the versions that they have seen."""
+
 # A registry, or the node, says no; other failures to pull, such as time-outs, may pass.
 _REFUSED = re.compile(
     r"not found|manifest unknown|denied|unauthorized|forbidden|does not exist|no such image|no program"
@@ -36,7 +39,7 @@ _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _UNUSABLE_IMAGE = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 
 # Decided by an admission check that did answer; "failed calling webhook" is one that is still starting.
-_DENIED = re.compile(r"denied the request|violates PodSecurity")
+_DENIED = re.compile(r"denied (the )?request|violates PodSecurity")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class Causes:
 
     def of(self, workload: Object) -> Cause | None:
         """Return what holds up a workload; a cause that waiting does not help comes first."""
+        if _is_outdated(workload):
+            return None
         causes = [
             *self._own(workload),
             *(cause for pod in self._pods_of(workload) for cause in self._of_pod(pod)),
@@ -88,7 +93,7 @@ class Causes:
     def explain(self, workload: Object) -> Cause | None:
         """Return what holds up a workload, with the warnings that the cluster recorded about it."""
         cause = self.of(workload)
-        if cause is not None and cause.hopeless:
+        if (cause is not None and cause.hopeless) or _is_outdated(workload):
             return cause
         warning = self._warning((cause.pod if cause else None) or workload)
         if warning is None:
@@ -197,6 +202,11 @@ class Causes:
             return None
         newest = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
         return newest.get("reason", ""), " ".join(newest.get("message", "").split())
+
+
+def _is_outdated(workload: Object) -> bool:
+    """Whether what is known of a workload is about an older version of it."""
+    return workload["kind"] in ROLLED_OUT and not observed(workload)
 
 
 def _revision(obj: Object) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.kube.objects import Object
 
-__all__ = ["condition", "problem"]
+__all__ = ["condition", "observed", "problem"]
 
 
 def problem(obj: Object) -> str | None:
@@ -31,9 +31,15 @@ def condition(obj: Object, kind: str) -> Object | None:
     return next((item for item in conditions if item["type"] == kind), None)
 
 
+def observed(obj: Object) -> bool:
+    """Return whether the status is about the newest version."""
+    seen: int = obj.get("status", {}).get("observedGeneration", 0)
+    return seen >= int(obj["metadata"].get("generation", 0))
+
+
 def _deployment(obj: Object) -> str | None:
     status, wanted = obj.get("status", {}), obj["spec"].get("replicas", 1)
-    if not _observed(obj):
+    if not observed(obj):
         return "the controller has not seen its newest version yet"
     progressing = condition(obj, "Progressing")
     if progressing and progressing.get("reason") == "ProgressDeadlineExceeded":
@@ -50,7 +56,7 @@ def _deployment(obj: Object) -> str | None:
 
 def _stateful_set(obj: Object) -> str | None:
     status, wanted = obj.get("status", {}), obj["spec"].get("replicas", 1)
-    if not _observed(obj):
+    if not observed(obj):
         return "the controller has not seen its newest version yet"
     strategy = obj["spec"].get("updateStrategy", {})
     if status.get("readyReplicas", 0) < wanted:
@@ -64,7 +70,7 @@ def _stateful_set(obj: Object) -> str | None:
 
 def _daemon_set(obj: Object) -> str | None:
     status = obj.get("status", {})
-    if not _observed(obj):
+    if not observed(obj):
         return "the controller has not seen its newest version yet"
     wanted = status.get("desiredNumberScheduled", 0)
     on_delete = obj["spec"].get("updateStrategy", {}).get("type") == "OnDelete"
@@ -75,7 +81,7 @@ def _daemon_set(obj: Object) -> str | None:
 
 
 def _replica_set(obj: Object) -> str | None:
-    if not _observed(obj):
+    if not observed(obj):
         return "the controller has not seen its newest version yet"
     available, wanted = obj.get("status", {}).get("availableReplicas", 0), obj["spec"].get("replicas", 1)
     return f"{available} of {wanted} pods available" if available < wanted else None
@@ -131,11 +137,6 @@ def _api_service(obj: Object) -> str | None:
 def _volume_claim(obj: Object) -> str | None:
     phase = obj.get("status", {}).get("phase", "unknown")
     return None if phase == "Bound" else f"phase {phase}"
-
-
-def _observed(obj: Object) -> bool:
-    observed: int = obj.get("status", {}).get("observedGeneration", 0)
-    return observed >= int(obj["metadata"].get("generation", 0))
 
 
 def _is_true(obj: Object, kind: str) -> bool:
