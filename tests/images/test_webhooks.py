@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,6 +92,7 @@ def injector(pods: Pods, injector_root: Path) -> Iterator[Running]:
         pods.apply(registration)
         eventually(lambda: ca_bundle(pods, "mutatingwebhookconfigurations", "istio-sidecar-injector"))
         yield running
+    pods.admin.request("DELETE", f"{_REGISTRATIONS}/mutatingwebhookconfigurations/istio-sidecar-injector")
 
 
 @pytest.fixture
@@ -187,12 +189,29 @@ def test_the_probe_looks_at_the_age_of_the_health_file(
     assert "1ms" in old.stderr or "0.001 s are allowed" in old.stderr
 
 
+GALLEY = [
+    "/usr/local/bin/galley",
+    "validator",
+    "--deployment-namespace=istio-system",
+    *_CERTIFICATES,
+    "--healthCheckInterval=1s",
+    "--webhook-config-file",
+    "/etc/istio/config/validatingwebhookconfiguration.yaml",
+]
+
+
 @pytest.fixture(scope="module")
-def galley(pods: Pods, authority: Authority) -> Iterator[Running]:
-    account, address = "istio-galley-service-account", pods.address(11)
+def galley_root(pods: Pods, authority: Authority) -> Path:
+    account = "istio-galley-service-account"
     root = pods.root_of(account)
     mount_certificates(root, authority, account, "istio-galley")
     mount_config_map(root, "etc/istio/config", "istio-galley-configuration")
+    return root
+
+
+@pytest.fixture(scope="module")
+def galley(pods: Pods, galley_root: Path) -> Iterator[Running]:
+    address = pods.address(11)
     pods.apply(*[each for each in istio_objects("Service") if each["metadata"]["name"] == "istio-galley"])
     definitions = istio_objects("CustomResourceDefinition", owner="networking.istio.io")
     pods.apply(*[served_definition(each) for each in definitions])
@@ -202,23 +221,15 @@ def galley(pods: Pods, authority: Authority) -> Iterator[Running]:
     deployment["apiVersion"] = "apps/v1"
     deployment["spec"]["selector"] = {"matchLabels": deployment["spec"]["template"]["metadata"]["labels"]}
     pods.apply(deployment)
-    arguments = [
-        "/usr/local/bin/galley",
-        "validator",
-        "--deployment-namespace=istio-system",
-        *_CERTIFICATES,
-        "--healthCheckInterval=1s",
-        "--webhook-config-file",
-        "/etc/istio/config/validatingwebhookconfiguration.yaml",
-    ]
-    with pods.running("galley", arguments, root, address) as running:
-        eventually((root / "health").exists)
+    with pods.running("galley", GALLEY, galley_root, address) as running:
+        eventually((galley_root / "health").exists)
         # Not before its Service has an address.
         with pytest.raises(ApiError, match="NotFound"):
             ca_bundle(pods, "validatingwebhookconfigurations", "istio-galley")
         pods.serve("istio-galley", address, 443)
         eventually(lambda: ca_bundle(pods, "validatingwebhookconfigurations", "istio-galley"))
         yield running
+    pods.admin.request("DELETE", f"{_REGISTRATIONS}/validatingwebhookconfigurations/istio-galley")
 
 
 def served_definition(given: Object) -> Object:
@@ -290,3 +301,14 @@ def test_galley_registers_again_what_somebody_deleted_or_changed(pods: Pods, gal
     patch: Object = {"webhooks": []}
     pods.admin.request("PATCH", path, patch, content_type="application/merge-patch+json")
     eventually(lambda: len(pods.admin.request("GET", path).get("webhooks") or []) == 2, timeout=2)
+
+
+def test_galley_leaves_a_configuration_alone_that_is_right(
+    pods: Pods, galley: Running, galley_root: Path
+) -> None:
+    path = f"{_REGISTRATIONS}/validatingwebhookconfigurations/istio-galley"
+    eventually(lambda: pods.admin.request("GET", path)["webhooks"])
+    with pods.running("galley", GALLEY, galley_root, pods.address(12)) as second:
+        eventually(lambda: "serving" in second.log)
+        time.sleep(2.5)
+    assert "webhooks registered" not in second.log

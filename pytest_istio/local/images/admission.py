@@ -10,10 +10,9 @@ import json
 import ssl
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_istio.local.images import health
+from pytest_istio.local.images.durations import seconds
 from pytest_istio.local.images.environment import inside, log, pod_address
 from pytest_istio.local.images.web import Request, Response, json_response, serve, text_response
 
@@ -31,8 +30,7 @@ __all__ = ["FollowedObject", "Verdict", "Webhook", "add_options", "reviewed"]
 _PORT = 443
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a webhook says to a request.
 
     Attributes:
@@ -66,7 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that Istio's webhook servers have in common."""
     for option in ("--caCertFile", "--tlsCertFile", "--tlsKeyFile"):
         parser.add_argument(option, type=inside, required=True)
-    health.add_options(parser)
+    parser.add_argument("--healthCheckInterval", type=seconds, default=1.0)
+    parser.add_argument("--healthCheckFile", type=inside)
 
 
 class Webhook:

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-__all__ = ["flag", "parse", "seconds", "without_program"]
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+__all__ = ["flag", "parse", "without_program"]
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
@@ -32,16 +30,3 @@ def without_program(arguments: Sequence[str], name: str) -> list[str]:
 def flag(text: str) -> bool:
     """Return the value of an option such as ``--self-signed-ca=true``."""
     return text.lower() in {"1", "t", "true"}
-
-
-def seconds(text: str) -> float:
-    """Return a duration such as ``2s`` or ``500ms`` in seconds.
-
-    Raises:
-        ValueError: It is no duration; argparse makes that a message for the user.
-    """
-    for unit, factor in _UNITS.items():
-        number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdecimal():
-            return float(number) * factor
-    raise ValueError(f"{text!r} is no duration")

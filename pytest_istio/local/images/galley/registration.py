@@ -24,6 +24,7 @@ _API_VERSION = "admissionregistration.k8s.io/v1"
 _COLLECTION = f"/apis/{_API_VERSION}/validatingwebhookconfigurations"
 _LEGACY_TIMEOUT_SECONDS = 30
 _PAUSE = 0.2
+_OURS = ("metadata", "webhooks")
 
 
 def configuration(file: Path, owner: Object | None) -> Object:
@@ -87,7 +88,8 @@ class Registration:
         for hook in wanted["webhooks"]:
             hook["clientConfig"]["caBundle"] = self._ca_bundle()
         present = self._registered.current
-        if present is not None and _agrees(present, wanted):
+        # Listed objects have no apiVersion and kind.
+        if present is not None and all(_agrees(present.get(part), wanted[part]) for part in _OURS):
             return
         try:
             if present is None:

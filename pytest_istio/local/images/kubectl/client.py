@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_istio.local.images.cluster_api import ClusterApi
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pytest_istio.local.images.cluster_api import Object
 
@@ -22,8 +21,7 @@ class UnknownResourceError(Exception):
     """The server has no resource of a name."""
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(NamedTuple):
     """A kind of objects that the server has.
 
     Attributes:
@@ -105,19 +103,21 @@ class Client(ClusterApi):
                 return resource
         raise UnknownResourceError(f'no matches for kind "{kind}" in version "{api_version}"')
 
-    def _resources(self) -> list[Resource]:
-        """Return what the server has, the core group first, each group's preferred version first."""
-        return [
-            Resource(
-                group=group["metadata"].get("name", ""),
-                version=version["version"],
-                kind=resource["responseKind"]["kind"],
-                plural=resource["resource"],
-                names=frozenset([resource.get("singularResource", ""), *resource.get("shortNames", [])]),
-                namespaced=resource["scope"] == "Namespaced",
-            )
-            for root in ("/api", "/apis")
-            for group in self.get(root, _DISCOVERY)["items"]
-            for version in group["versions"]
-            for resource in version.get("resources") or []
-        ]
+    def _resources(self) -> Iterator[Resource]:
+        """Yield what the server has, the core group first, each group's preferred version first."""
+        for root in ("/api", "/apis"):
+            for group in self.get(root, _DISCOVERY)["items"]:
+                for version in group["versions"]:
+                    for resource in version.get("resources") or []:
+                        yield _resource(group["metadata"].get("name", ""), version["version"], resource)
+
+
+def _resource(group: str, version: str, discovered: Object) -> Resource:
+    return Resource(
+        group=group,
+        version=version,
+        kind=discovered["responseKind"]["kind"],
+        plural=discovered["resource"],
+        names=frozenset([discovered.get("singularResource", ""), *discovered.get("shortNames", [])]),
+        namespaced=discovered["scope"] == "Namespaced",
+    )
