@@ -102,7 +102,7 @@ class LocalProvider:
         # The supervisor's stdout ends with it, or when it has heard that it is on its own.
         self._listener.join(_END_SECONDS)
 
-    def wire(self, _cluster: Cluster, host: str, port: int) -> tuple[str, int]:
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:  # noqa: ARG002 (of the protocol)
         """Return the loopback address at which an address 10.x of a service, a pod or the node is served."""
         return Plan(0, 0 if may_bind_low_ports() else PORT_SHIFT).wire(host, port)
 
