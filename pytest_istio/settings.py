@@ -37,6 +37,7 @@ class Settings:
         istio_version: Such as ``1.0.5``; None when no Istio run was asked for.
         cluster: ``auto``, ``kind``, ``existing`` or ``local``.
         context: A kubeconfig context of an existing cluster.
+        allowed_contexts: Contexts on whose clusters Istio may be installed.
         kubeconfig: The kubeconfig file of an existing cluster; None for the usual places.
         namespace: Where the control plane goes.
         keep: ``never``, ``failed`` or ``always``: whether a cluster that the run made stays.
@@ -58,6 +59,7 @@ class Settings:
     istio_version: str | None = None
     cluster: str = "auto"
     context: str | None = None
+    allowed_contexts: tuple[str, ...] = ()
     kubeconfig: Path | None = None
     namespace: str = "istio-system"
     keep: str = "never"
@@ -191,6 +193,14 @@ OPTIONS = (
         help="Context of an existing cluster; named, so that no other one is touched.",
     ),
     Option(
+        name="allow-context",
+        field="allowed_contexts",
+        metavar="NAME",
+        convert=_text,
+        help="Context on whose cluster Istio may be installed, and removed again. May be repeated.",
+        many=True,
+    ),
+    Option(
         name="kubeconfig",
         field="kubeconfig",
         metavar="FILE",
@@ -261,7 +271,7 @@ OPTIONS = (
         field="kind_image",
         metavar="IMAGE",
         convert=_text,
-        help="Node image for kind, and so the Kubernetes version. Default: one that the Istio version supports.",
+        help="Node image for kind, so the Kubernetes version. Default: one that the Istio version supports.",
         pytest_kind="kind_image",
     ),
     Option(

@@ -66,6 +66,7 @@ class Call:
             # A Ctrl-C at the terminal is for the run, which then ends this process and what it has started.
             start_new_session=True,
         )
+        assert child.stdin
         assert child.stdout
         late = threading.Timer(timeout, _kill, [child])
         late.start()
@@ -81,6 +82,7 @@ class Call:
             in_time = late.is_alive()
             late.cancel()
             _kill(child)
+            child.stdin.close()
         if child.returncode != 0:
             raise ClusterError(self._failed(child.returncode, in_time, timeout, lines))
 

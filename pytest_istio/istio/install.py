@@ -14,7 +14,7 @@ from pytest_istio.istio import preflight
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import pods_of
 from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
-from pytest_istio.kube.apply import apply, delete
+from pytest_istio.kube.apply import apply
 from pytest_istio.kube.migrate import Migrated, migrate
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, Trouble, wait_ready
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["attach", "finish", "install", "remove", "start"]
+__all__ = ["attach", "check", "finish", "install", "placed", "start"]
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
@@ -102,6 +102,30 @@ def start(
     )
 
 
+def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
+    """Return if nothing stands in the way of installing on a cluster that the run did not make.
+
+    Nothing is changed.
+
+    Raises:
+        ManifestError: An object cannot be brought to an API version that the server has.
+        ClusterError: Something does; says what.
+        KubeError: The API server refuses what is asked.
+    """
+    assert settings.istio_version is not None
+    migrated = _migrated(kube, settings, manifests)
+    found = preflight.record(kube, settings, release(settings.istio_version), migrated.objects, created=False)
+    problems = [
+        *found.version_problems, *found.unserved, *found.forbidden, *found.previous_istio,
+        *found.capacity_problems, *preflight.taken(kube, migrated.objects),
+    ]  # fmt: skip
+    if problems:
+        raise ClusterError(
+            f"Istio {settings.istio_version} cannot be installed on the cluster; nothing was changed.\n"
+            + "\n".join(problems)
+        )
+
+
 def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     """Wait for the workloads of the installation, and return the mesh with what did not become ready."""
     refs = [Ref.of(each) for each in mesh.objects if each["kind"] in WORKLOADS]
@@ -151,28 +175,6 @@ def attach(
         observed=observed,
         **restored(state),
     )
-
-
-def remove(mesh: Mesh, *, progress: Progress) -> None:
-    """Take away what was applied and what Istio itself has made, in every namespace."""
-    made = [Ref.of(each) for each in mesh.objects]
-    known = mesh.release
-    made.append(
-        Ref(
-            "admissionregistration.k8s.io/v1",
-            "ValidatingWebhookConfiguration",
-            None,
-            known.validation_webhook,
-        )
-    )
-    made += [
-        Ref("apiextensions.k8s.io/v1", "CustomResourceDefinition", None, name) for name in known.runtime_crds
-    ]
-    if known.workload_secret is not None:
-        for secret in mesh.kube.list("v1", "Secret", fields="type=istio.io/key-and-cert"):
-            made.append(Ref.of(secret))  # the loop reads better
-    with progress.phase("remove Istio"):
-        delete(mesh.kube, made, timeouts=mesh.timeouts, progress=progress)
 
 
 def restart_counts(mesh: Mesh) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_istio.findings import finding
 from pytest_istio.istio.capacity import capacity_problems
+from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -192,6 +193,38 @@ def _previous(kube: Kube) -> list[str]:
             look="kubectl get crd,mutatingwebhookconfigurations,validatingwebhookconfigurations | grep istio",
         )
     ]
+
+
+def taken(kube: Kube, objects: Sequence[Object]) -> tuple[str, ...]:
+    """Return which objects of the manifests are there: somebody's, who would lose them with ours.
+
+    Args:
+        kube: The cluster.
+        objects: The migrated manifests.
+    """
+    served, defined = kube.served(), _defined(objects)
+    made = {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
+    outside = [
+        Ref.of(each)
+        for each in objects
+        if each["metadata"].get("namespace") not in made
+        and (each["apiVersion"], each["kind"]) in served
+        and (each["apiVersion"], each["kind"]) not in defined
+    ]
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="preflight") as pool:
+        found = pool.map(lambda ref: kube.find(ref.api_version, ref.kind, ref.name, ref.namespace), outside)
+        there = [str(ref) for ref, obj in zip(outside, found, strict=True) if obj is not None]
+    if not there:
+        return ()
+    return (
+        finding(
+            "the names of what is installed",
+            expected="free on the cluster",
+            seen=f"{len(there)} are there: {', '.join(there[:NAMED])}{', …' if there[NAMED:] else ''}",
+            cause="they are somebody's own, or what an incomplete removal has left",
+            look=f"kubectl get {there[0].lower()}",
+        ),
+    )
 
 
 def _consent(kube: Kube, settings: Settings, *, created: bool) -> tuple[str, ...]:

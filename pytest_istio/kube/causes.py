@@ -32,7 +32,7 @@ ROLLED_OUT = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"})
 # A registry, or the node, says no; other failures to pull, such as time-outs, may pass.
 _REFUSED = re.compile(
     r"not found|manifest unknown|denied|unauthorized|forbidden|does not exist|no such image|no program"
-    r"|invalid reference|couldn't parse image",
+    r"|invalid reference|couldn't parse image|no such host",
     re.IGNORECASE,
 )
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})

@@ -19,6 +19,7 @@ from pytest_istio.kube.migrate import Rewrite
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
 from pytest_istio.report.terminal import facts
+from pytest_istio.run.owner import attach
 from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["bookinfo", "gateway", "mesh"]
 
 NAMESPACE = "default"
-"""Where bookinfo goes, as in Istio's own instructions."""
+"""Where bookinfo goes on a cluster that the run made, as in Istio's own instructions."""
 
 
 def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
@@ -51,7 +52,7 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
                 run.settings,
                 manifests,
                 created=cluster.created,
-                run=f"run-{secrets.token_hex(4)}",
+                run=cluster.details.get("run") or f"run-{secrets.token_hex(4)}",
                 progress=run.progress,
                 observed=observed,
             )
@@ -105,7 +106,9 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
 
 
 def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
-    started = application.start(mesh, NAMESPACE, progress=run.progress)
+    cluster = attach(run.folder)
+    ours = cluster is not None and cluster.created
+    started = application.start(mesh, NAMESPACE if ours else f"bookinfo-{mesh.run}", progress=run.progress)
     run.folder.write(BOOKINFO, _bookinfo_state(started, finished=False))
     return started
 

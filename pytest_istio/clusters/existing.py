@@ -1,0 +1,180 @@
+"""The provider ``existing``: a cluster that somebody else made, named by its kubeconfig context.
+
+Nothing is created before everything that can be found wrong beforehand was looked at; what the run makes
+bears its label, and is taken away again together with what Istio has made for it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_istio.clusters import lease
+from pytest_istio.clusters.base import Cluster
+from pytest_istio.clusters.kind_folder import folders
+from pytest_istio.errors import ClusterError
+from pytest_istio.istio import install, leftovers, sources
+from pytest_istio.istio.catalog import release
+from pytest_istio.kube.client import Kube
+from pytest_istio.progress import Silent
+
+if TYPE_CHECKING:
+    from pytest_istio.progress import Progress
+    from pytest_istio.settings import Settings
+
+__all__ = ["ExistingProvider", "cleanup"]
+
+
+class ExistingProvider:
+    """Uses a cluster for one run of tests."""
+
+    def __init__(self) -> None:
+        self._kube: Kube | None = None
+        self._lease: lease.Lease | None = None
+        self._settings: Settings | None = None
+
+    def start(self, settings: Settings, progress: Progress) -> Cluster:
+        """Return the cluster when it is reached, consent is given, and nothing stands in the way of Istio.
+
+        Raises:
+            ClusterError: It cannot be used; nothing was changed.
+        """
+        assert settings.istio_version is not None
+        self._settings = settings
+        kubeconfig = settings.kubeconfig or _usual_kubeconfig()
+        with progress.phase("cluster"):
+            context = _context(settings, kubeconfig)
+            _check_consent(settings, kubeconfig, context)
+            self._kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
+            version = self._kube.version()["gitVersion"]
+            _make_way(self._kube, settings, progress)
+        with progress.phase("preflight"):
+            install.check(self._kube, settings, sources.manifests(settings))
+            nodes = len(self._kube.list("v1", "Node"))
+        run = f"run-{secrets.token_hex(4)}"
+        self._lease = lease.Lease.take(self._kube, run, settings.istio_version)
+        return Cluster(
+            name=context,
+            provider="existing",
+            kubeconfig=kubeconfig,
+            context=context,
+            created=False,
+            capabilities=frozenset({"containers", "iptables"}),
+            description=f"{self._kube.server}, {version}, {nodes} node{'s' if nodes > 1 else ''}",
+            details={"run": run},
+        )
+
+    def stop(self, cluster: Cluster, *, keep: bool) -> None:  # noqa: ARG002 (the run has one)
+        """Take away what the run and its Istio have made, or leave it until `cleanup`.
+
+        Raises:
+            PytestIstioError: Something cannot be taken away; the message says what.
+        """
+        if self._kube is None or self._lease is None:
+            return
+        assert self._settings is not None
+        assert self._settings.istio_version is not None
+        if keep:
+            self._lease.keep()
+        else:
+            leftovers.remove(
+                self._kube, self._lease.run, release(self._settings.istio_version),
+                since=self._lease.since, timeouts=self._settings.timeouts, progress=Silent(),
+            )  # fmt: skip
+            self._lease.give_back()
+        self._kube.close()
+
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:  # noqa: ARG002 (of the protocol)
+        """Return the address as it is."""
+        return host, port
+
+
+def cleanup(settings: Settings) -> list[str]:
+    """Take away what runs that were kept or killed have left on the cluster that the settings name.
+
+    Returns:
+        The names of these runs.
+
+    Raises:
+        PytestIstioError: The cluster is not reached, a run uses it, or something cannot be taken away.
+    """
+    kubeconfig = settings.kubeconfig or _usual_kubeconfig()
+    kube = Kube.connect(kubeconfig, _context(settings, kubeconfig), request_timeout=settings.timeouts.request)
+    found = lease.owner(kube)
+    if found is None:
+        return []
+    if found.alive:
+        raise ClusterError(lease.in_use(found))
+    _remove(kube, found, settings, Silent())
+    return [found.run]
+
+
+def _usual_kubeconfig() -> Path:
+    # May be several files; who reads it splits it.
+    return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+
+def _context(settings: Settings, kubeconfig: Path) -> str:
+    """Return the context that the user named, if there is one of that name."""
+    known = _contexts(kubeconfig)
+    shown = ", ".join(known) or "none"
+    if settings.context is None:
+        raise ClusterError(
+            "--istio-cluster=existing needs the name of its context, so that no other cluster is touched: "
+            f"--istio-context=NAME. Contexts in {kubeconfig}: {shown}."
+        )
+    if settings.context not in known:
+        raise ClusterError(
+            f"--istio-context: {kubeconfig} has no context {settings.context!r}. It has: {shown}. "
+            "See `kubectl config get-contexts`."
+        )
+    return settings.context
+
+
+def _contexts(kubeconfig: Path) -> list[str]:
+    from kubernetes.config import ConfigException, list_kube_config_contexts  # noqa: PLC0415 (heavy)
+
+    try:
+        found, _ = list_kube_config_contexts(str(kubeconfig))  # type: ignore[no-untyped-call]  # of the client
+    except (ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise ClusterError(f"kubeconfig {kubeconfig} cannot be used: {why}") from error
+    return sorted(each["name"] for each in found)
+
+
+def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:
+    """Return if somebody agreed to the use of the cluster, or this program made it."""
+    if context in settings.allowed_contexts or any(each.kubeconfig == kubeconfig for each in folders()):
+        return
+    raise ClusterError(
+        f"Nobody has agreed to install Istio {settings.istio_version} on the cluster of context {context}. "
+        "The run creates namespaces, definitions, roles and webhooks there, and removes them again. "
+        f"If that is wanted, add --istio-allow-context={context}, or istio_allow_context = {context} "
+        "to the ini file."
+    )
+
+
+def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:
+    """Take away what a killed run has left; refuse what another run uses or was told to leave."""
+    found = lease.owner(kube)
+    if found is None:
+        return
+    if found.alive:
+        raise ClusterError(lease.in_use(found))
+    if found.kept:
+        raise ClusterError(
+            f"{found.run} of {found.holder} was told to leave Istio {found.istio_version} on the cluster. "
+            f"Take it away with: pytest-istio cleanup --context {settings.context}"
+        )
+    progress.waiting(f"{found.run} was killed; taking away what it has left")
+    _remove(kube, found, settings, progress)
+
+
+def _remove(kube: Kube, found: lease.Owner, settings: Settings, progress: Progress) -> None:
+    leftovers.remove(
+        kube, found.run, release(found.istio_version),
+        since=found.since, timeouts=settings.timeouts, progress=progress,
+    )  # fmt: skip
+    lease.remove_lease(kube)

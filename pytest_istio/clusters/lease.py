@@ -1,0 +1,154 @@
+"""The record in an existing cluster that a run uses it: a Lease, renewed as long as the run lives."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.istio.mesh import RUN_LABEL
+from pytest_istio.kube.errors import ConflictError, KubeError
+
+if TYPE_CHECKING:
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.objects import Object
+
+__all__ = ["Lease"]
+
+KIND = ("coordination.k8s.io/v1", "Lease")
+NAMESPACE = "kube-system"
+NAME = "pytest-istio"
+KEPT = "pytest-istio.dev/kept"
+VERSION = "pytest-istio.dev/istio-version"
+_SECONDS = 60
+_RENEWAL = 15.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who a Lease says uses the cluster.
+
+    Attributes:
+        run: The run's name.
+        holder: The user and the process.
+        since: When it began, by the API server's clock.
+        alive: Whether the run renews its Lease.
+        kept: Whether what it installed was told to stay.
+        istio_version: What it installed.
+    """
+
+    run: str
+    holder: str
+    since: str
+    alive: bool
+    kept: bool
+    istio_version: str
+
+
+class Lease:
+    """A run's Lease. Renewed by a thread until it is given back."""
+
+    def __init__(self, kube: Kube, run: str, since: str) -> None:
+        self.run = run
+        self.since = since
+        self._kube = kube
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def take(cls, kube: Kube, run: str, istio_version: str) -> Lease:
+        """Make the Lease of a run.
+
+        Raises:
+            ClusterError: Another run was quicker.
+        """
+        lease = {
+            "apiVersion": KIND[0],
+            "kind": KIND[1],
+            "metadata": {
+                "name": NAME,
+                "namespace": NAMESPACE,
+                "labels": {RUN_LABEL: run},
+                "annotations": {VERSION: istio_version},
+            },
+            "spec": {
+                "holderIdentity": f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}",
+                "leaseDurationSeconds": _SECONDS,
+                "acquireTime": _now(),
+                "renewTime": _now(),
+            },
+        }
+        try:
+            made = kube.create(lease)
+        except ConflictError as error:
+            found = owner(kube)
+            raise ClusterError(in_use(found) if found else str(error)) from error
+        return cls(kube, run, made["metadata"]["creationTimestamp"])
+
+    def keep(self) -> None:
+        """Note that what the run installed stays, and stop renewing."""
+        self._stop()
+        self._patch({"metadata": {"annotations": {KEPT: "true"}}})
+
+    def give_back(self) -> None:
+        """Remove the Lease."""
+        self._stop()
+        remove_lease(self._kube)
+
+    def _stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(_RENEWAL):
+            # The next turn may come through; who looks takes the run for dead only after four.
+            with suppress(KubeError):
+                self._patch({"spec": {"renewTime": _now()}})
+
+    def _patch(self, change: Object) -> None:
+        self._kube.patch(*KIND, NAME, NAMESPACE, change)
+
+
+def owner(kube: Kube) -> Owner | None:
+    """Return the run that uses the cluster, or did so last and left something; None if there is none."""
+    lease = kube.find(*KIND, NAME, NAMESPACE)
+    if lease is None:
+        return None
+    metadata, spec = lease["metadata"], lease["spec"]
+    annotations = metadata.get("annotations") or {}
+    renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
+    fresh = datetime.now(timezone.utc) - renewed < timedelta(seconds=spec["leaseDurationSeconds"])
+    kept = KEPT in annotations
+    return Owner(
+        run=metadata["labels"][RUN_LABEL],
+        holder=spec["holderIdentity"],
+        since=metadata["creationTimestamp"],
+        alive=fresh and not kept,
+        kept=kept,
+        istio_version=annotations[VERSION],
+    )
+
+
+def remove_lease(kube: Kube) -> None:
+    """Remove the Lease, whosever it is."""
+    kube.delete(*KIND, NAME, NAMESPACE)
+
+
+def in_use(found: Owner) -> str:
+    """Return the message that a cluster belongs to another run."""
+    return (
+        f"The cluster is in use: {found.holder} began {found.run} on it at {found.since}; wait for its end. "
+        f"If it was killed, its claim runs out within {_SECONDS} s, and the next run cleans up after it. "
+        f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
+    )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
