@@ -1,0 +1,121 @@
+"""Installing, injecting and observing, on the embedded Kubernetes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio import bookinfo as application
+from pytest_istio.diagnostics import collect
+from pytest_istio.errors import ClusterError
+from pytest_istio.istio import install, observations
+from pytest_istio.istio.namespaces import temporary_namespace
+from pytest_istio.kube.objects import Ref
+from pytest_istio.progress import Silent
+from pytest_istio.traffic import sample
+from tests.istio.conftest import SETTINGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.istio.conftest import Installed
+
+pytestmark = pytest.mark.cluster
+
+
+def test_everything_is_ready_and_nothing_was_wrong_before(local: Installed) -> None:
+    assert local.mesh.troubles == ()
+    assert local.bookinfo.troubles == ()
+    found = local.mesh.preflight
+    assert (found.version_problems, found.unserved, found.forbidden) == ((), (), ())
+    assert (found.previous_istio, found.capacity_problems, found.consent_problems) == ((), (), ())
+    assert "1.9 to 1.15" in found.deviation
+
+
+def test_nothing_is_there_that_was_not_asked_for(local: Installed) -> None:
+    """The 134 objects of the manifests, and what Istio makes at run time."""
+    assert len(local.mesh.objects) == 134
+    assert all(local.mesh.kube.find(*reference(Ref.of(each))) for each in local.mesh.objects)
+    definitions = local.mesh.kube.list("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    assert {each["metadata"]["name"] for each in definitions} == {
+        *local.mesh.release.crds,
+        *local.mesh.release.runtime_crds,
+    }
+
+
+def reference(ref: Ref) -> tuple[str, str, str, str | None]:
+    return ref.api_version, ref.kind, ref.name, ref.namespace
+
+
+@pytest.mark.parametrize("check_id", list(observations.OBSERVATIONS))
+def test_no_observation_has_a_problem(local: Installed, check_id: str) -> None:
+    subject = observations.Subject(local.mesh, local.bookinfo.namespace, local.gateway)
+    assert observations.observe(check_id, subject) == ()
+
+
+def test_one_request_passes_every_proxy(local: Installed) -> None:
+    assert observations.hops_of_one_request(local.mesh, "default", local.gateway) == ()
+
+
+def test_the_rest_of_the_control_plane_answers(local: Installed) -> None:
+    assert observations.version_reported(local.mesh) == ()
+    assert observations.restarts(local.mesh) == ()
+    assert observations.bookinfo_images(local.mesh, "default") == ()
+    for service in local.mesh.release.control_plane_services:
+        assert observations.service_has_endpoints(local.mesh, "istio-system", service.name) == ()
+
+
+def test_productpage_answers_inside_the_mesh(local: Installed) -> None:
+    answer = local.bookinfo.request_inside("/productpage")
+    assert answer.status == 200
+    assert "<title>Simple Bookstore App</title>" in answer.text
+    assert local.bookinfo.request_inside("/no-such-path").status == 404
+
+
+def test_all_three_versions_of_reviews_answer(local: Installed) -> None:
+    assert set(local.gateway.review_versions(30)) == {"v1", "v2", "v3"}
+    found = sample(lambda: local.gateway.get("/productpage"), 40)
+    assert dict(found.kinds) == {"200": 40}
+
+
+def test_the_mesh_can_be_attached_to(local: Installed) -> None:
+    attached = install.attach(local.mesh.kube, SETTINGS, local.mesh.manifests, local.mesh.to_state())
+    assert attached.objects == local.mesh.objects
+    assert attached.preflight == local.mesh.preflight
+    assert attached.restarts == local.mesh.restarts
+
+
+def test_a_second_istio_is_refused_on_a_cluster_that_is_not_ours(local: Installed) -> None:
+    mesh = local.mesh
+    with pytest.raises(ClusterError, match="Istio is on the cluster already"):
+        install.start(mesh.kube, SETTINGS, mesh.manifests, created=False, run="x", progress=Silent())
+
+
+def test_the_pods_of_a_labelled_namespace_only_are_injected(local: Installed) -> None:
+    for injected in (True, False):
+        with temporary_namespace(local.mesh, "test", injected=injected, progress=Silent()) as namespace:
+            pod = local.mesh.kube.create(observations.probe_pod(local.mesh, namespace))
+            images = {each["name"]: each["image"] for each in pod["spec"]["containers"]}
+            assert images.get("istio-proxy") == (observations.sidecar_image(local.mesh) if injected else None)
+
+
+def test_bookinfo_can_be_injected_by_the_webhook_and_taken_away(local: Installed) -> None:
+    automatic = replace(local.mesh, settings=replace(SETTINGS, injection="automatic"))
+    found = application.deploy(automatic, "elsewhere", progress=Silent())
+    assert found.troubles == ()
+    assert observations.bookinfo_pods_ready(automatic, "elsewhere") == ()
+    assert found.request_inside("/productpage").status == 200
+    found.remove(progress=Silent())
+    assert local.mesh.kube.find("v1", "Namespace", "elsewhere") is None
+
+
+def test_diagnostics_hold_logs_and_events_and_no_secret(local: Installed, tmp_path: Path) -> None:
+    collect(local.mesh, tmp_path, ["default"])
+    files = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
+    assert "istio-system/events.txt" in files
+    assert "cluster/node.json" in files
+    assert "default/virtualservice.json" in files
+    assert any("istio-ingressgateway" in name and name.endswith(".log") for name in files)
+    assert not any("PRIVATE KEY" in path.read_text() or "secret.json" in name for name, path in files.items())
