@@ -15,3 +15,10 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     """A control plane on which programs of images run."""
     with running_pods(tmp_path_factory.mktemp("pods")) as running:
         yield running
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses are those of the embedded Kubernetes, with ports as they are."""
+    monkeypatch.setenv("LOCAL_ADDRESSES", "/nowhere")
+    monkeypatch.delenv("LOCAL_PORT_SHIFT", raising=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_istio.local.images.pilot.crds import KINDS
-from pytest_istio.local.images.pilot.mesh import Mesh, picture
+from pytest_istio.local.images.pilot.mesh import Mesh, Proxy, picture
 
 Json = dict[str, Any]
 
@@ -71,6 +71,8 @@ def istio(kind: str, name: str, spec: Json, *, namespace: str = "default", age: 
 def certificate(account: str, namespace: str = "default") -> Json:
     return {"kind": "Secret", "metadata": {"name": f"istio.{account}", "namespace": namespace}}
 
+
+REVIEWS = "reviews.default.svc.cluster.local"
 
 BOOKINFO: tuple[Json, ...] = (
     service("details", 1),
@@ -160,3 +162,17 @@ def mesh(*objects: Json) -> Mesh:
 def node(name: str, number: int, *, role: str = "sidecar", namespace: str = "default") -> str:
     """The id by which a proxy asks."""
     return f"{role}~{PODS}{number}~{name}.{namespace}~{namespace}.svc.cluster.local"
+
+
+def proxy(picture: Mesh, name: str = "productpage-v1", number: int = 6) -> Proxy:
+    """The sidecar of a pod."""
+    found = picture.proxy(node(name, number))
+    assert found
+    return found
+
+
+def gateway(picture: Mesh) -> Proxy:
+    """The ingress gateway."""
+    found = picture.proxy(node("ingress", 9, role="router", namespace="istio-system"))
+    assert found
+    return found

@@ -7,12 +7,15 @@ import datetime as dt
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -179,7 +182,7 @@ def get(url: str, **headers: str) -> Response:
     return fetch(url, headers=names)
 
 
-def eventually(try_it: Callable[[], bool], what: str, seconds: float = 10.0) -> float:
+def eventually(try_it: Callable[[], bool], what: str, seconds: float = 60.0) -> float:
     """Wait until something holds and return how long that took."""
     started = time.monotonic()
     while time.monotonic() < started + seconds:
@@ -188,6 +191,22 @@ def eventually(try_it: Callable[[], bool], what: str, seconds: float = 10.0) -> 
                 return time.monotonic() - started
         time.sleep(0.01)
     pytest.fail(f"not within {seconds} s: {what}")
+
+
+def syncz() -> list[Json]:
+    found: list[Json] = json.loads(get(f"http://{PILOT}:8080/debug/syncz").body)
+    return found
+
+
+def _in_sync(proxy: Json) -> bool:
+    fields = ("cluster", "listener", "route", "endpoint")
+    return all(proxy[f"{field}_sent"] == proxy[f"{field}_acked"] != "" for field in fields)
+
+
+def status(url: str, *, proxy: str = "") -> int:
+    """Ask as an application does that has a sidecar, or directly."""
+    with httpx.Client(proxy=proxy or None, trust_env=False) as client:
+        return client.get(url).status_code
 
 
 def answers(url: str) -> None:
@@ -251,11 +270,8 @@ def test_requests_pass_every_proxy_under_mutual_tls(cluster: Cluster) -> None:
     assert ingress["upstream_peer"] == "spiffe://cluster.local/ns/default/sa/default"
     assert get(f"{GATEWAY}/details/0").status == 404
 
-    synced = json.loads(get(f"http://{PILOT}:8080/debug/syncz").body)
-    assert len(synced) == 7
-    for proxy in synced:
-        for field in ("cluster", "listener", "route", "endpoint"):
-            assert proxy[f"{field}_sent"] == proxy[f"{field}_acked"] != "", proxy
+    assert len(syncz()) == 7
+    assert all(_in_sync(proxy) for proxy in syncz())
 
 
 def test_routes_follow_the_objects(cluster: Cluster) -> None:
@@ -307,3 +323,115 @@ def test_certificates_that_appear_later_are_used(cluster: Cluster) -> None:
     eventually(mutual, "mutual TLS is used")
     # Who is no proxy of the mesh still gets an answer in plain text: PERMISSIVE.
     assert get("http://127.190.0.6:9080/health").status == 200
+
+
+EVERY_SETTING = (
+    given.istio("DestinationRule", "details", {
+        "host": "details",
+        "trafficPolicy": {
+            "loadBalancer": {"consistentHash": {"httpCookie": {"name": "user", "ttl": "10s"}}},
+            "connectionPool": {
+                "tcp": {"maxConnections": 1, "connectTimeout": "30ms"},
+                "http": {"http1MaxPendingRequests": 1, "maxRequestsPerConnection": 1, "maxRetries": 1},
+            },
+            "outlierDetection": {"consecutiveErrors": 7, "interval": "5m", "maxEjectionPercent": 100},
+            "tls": {"mode": "SIMPLE", "sni": "a.example"},
+        },
+    }),
+    given.istio("DestinationRule", "ratings", {
+        "host": "ratings", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}),
+    given.istio("VirtualService", "details", {"hosts": ["details"], "http": [
+        {"match": [{"uri": {"exact": "/old"}}], "redirect": {"uri": "/new", "authority": "new.example"}},
+        {
+            "match": [{"uri": {"regex": "/details/[0-9]+"}, "headers": {"x-a": {"prefix": "b"}}}],
+            "route": [{"destination": {"host": "details"}, "weight": 100}],
+            "timeout": "1s",
+            "retries": {"attempts": 2, "perTryTimeout": "300ms"},
+            "rewrite": {"authority": "details"},
+            "mirror": {"host": "ratings"},
+            "corsPolicy": {"allowOrigin": ["*"], "allowMethods": ["GET"], "maxAge": "1m",
+                           "allowCredentials": False},
+            "appendHeaders": {"x-added": "1"},
+            "removeResponseHeaders": ["x-gone"],
+            "fault": {"delay": {"percent": 1, "fixedDelay": "1s"}},
+        },
+        {"route": [{"destination": {"host": "details"}}]},
+    ]}),
+    given.istio("ServiceEntry", "outside", {
+        "hosts": ["outside.example"], "resolution": "DNS",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}]}),
+    given.service("grpc", 9, {"name": "grpc-a", "port": 50051}, {"name": "tcp", "port": 27017}),
+    given.istio("MeshPolicy", "default", {"peers": [{"mtls": {}}]}, namespace=""),
+)  # fmt: skip
+
+
+def test_envoy_takes_everything_that_is_translated(cluster: Cluster) -> None:
+    cluster.discovery.show(given.mesh(*EVERYTHING, *EVERY_SETTING, *IDENTITIES))
+    cluster.certificates("productpage-v1", "default/default")
+    cluster.sidecar("productpage-v1", 6)
+    cluster.sidecar("ingress", 9, role="router", namespace="istio-system")
+    ready(6)
+    ready(9)
+    # The next polls are open, and say what became of the first answers.
+    eventually(lambda: all(_in_sync(proxy) for proxy in syncz()), "all proxies are in sync")
+    assert cluster.discovery.refusals == {"clusters": 0, "listeners": 0, "routes": 0}
+    # STRICT: who shows no certificate gets no answer.
+    with pytest.raises(OSError, match=r"reset|closed|aborted"):
+        get("http://127.190.0.6:9080/health")
+    # Who is unknown is answered 404, and what is known and outside cannot be reached from here.
+    through = {"proxy": "http://127.190.0.6:15001"}
+    assert status("http://nobody.example/", **through) == 404
+    assert status("http://outside.example/", **through) == 503
+
+
+def test_faults_and_timeouts_are_kept(cluster: Cluster) -> None:
+    def ratings(**http: Any) -> Json:  # noqa: ANN401  # JSON values
+        rule = {"route": [{"destination": {"host": "ratings"}}], **http}
+        return given.istio("VirtualService", "ratings", {"hosts": ["ratings"], "http": [rule]})
+
+    delayed = ratings(fault={"delay": {"percent": 100, "fixedDelay": "1s"}})
+    cluster.discovery.show(given.mesh(*EVERYTHING, delayed))
+    cluster.application("ratings-v1", 2, "ratings")
+    cluster.sidecar("ratings-v1", 2)
+    cluster.sidecar("productpage-v1", 6)
+    ready(2)
+    ready(6)
+    through = {"proxy": "http://127.190.0.6:15001"}
+    url = "http://ratings:9080/ratings/0"
+    eventually(lambda: status("http://127.62.0.2:9080/health") == 200, "ratings answers")
+    started = time.monotonic()
+    assert status(url, **through) == 200
+    assert 1.0 <= time.monotonic() - started < 5.0
+
+    aborted = ratings(fault={"abort": {"percent": 100, "httpStatus": 418}})
+    cluster.discovery.show(given.mesh(*EVERYTHING, aborted))
+    eventually(lambda: status(url, **through) == 418, "requests are aborted")
+
+
+def test_https_server_whose_certificate_comes_later(cluster: Cluster) -> None:
+    """The gateway's certificate is a file that may be mounted after the Gateway was created."""
+    folder = "/etc/istio/ingressgateway-certs"
+    tls = {"mode": "SIMPLE", "serverCertificate": f"{folder}/tls.crt", "privateKey": f"{folder}/tls.key"}
+    port = {"number": 443, "name": "https", "protocol": "HTTPS"}
+    secure = {
+        "selector": {"istio": "ingressgateway"},
+        "servers": [{"port": port, "hosts": ["*"], "tls": tls}],
+    }
+    cluster.discovery.show(given.mesh(*EVERYTHING, given.istio("Gateway", "bookinfo-gateway", secure)))
+    cluster.sidecar("ingress", 9, role="router", namespace="istio-system")
+    eventually(lambda: cluster.discovery.refusals["listeners"] == 1, "the listener is refused")
+
+    files = cluster.authority.files("istio-system/default")
+    mounted = cluster.root("ingress") / folder.lstrip("/")
+    mounted.mkdir(parents=True)
+    (mounted / "tls.crt").write_bytes(files["cert-chain.pem"])
+    (mounted / "tls.key").write_bytes(files["key.pem"])
+    where = ("127.190.0.9", 443 if os.geteuid() == 0 else 10443)
+
+    def shaken_hands() -> bool:
+        context = ssl.create_default_context(cadata=files["root-cert.pem"].decode())
+        context.check_hostname = False
+        with socket.create_connection(where) as plain, context.wrap_socket(plain) as secured:
+            return secured.version() is not None
+
+    eventually(shaken_hands, "the gateway speaks TLS")

@@ -24,7 +24,7 @@ _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _WATCH_SECONDS = 290
 _TIMEOUT = 30.0
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 0.3
 
 
 class ApiError(Exception):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_istio.local.images.environment import log
 from pytest_istio.local.images.pilot import clusters, gateways, listeners, routes
+from pytest_istio.local.images.proxy import bootstrap
 from pytest_istio.local.images.web import Response, text_response
 
 if TYPE_CHECKING:
@@ -72,7 +73,20 @@ class Sent:
     seen_at: float = 0.0
 
 
-Key = tuple[str, str, str]
+class Key(NamedTuple):
+    """What a poll asks for.
+
+    Attributes:
+        node: The proxy's node id.
+        start: Tells one start of a proxy from the next.
+        kind: The type of resource.
+        names: The names of routes, with commas between them.
+    """
+
+    node: str
+    start: str
+    kind: str
+    names: str
 
 
 class Discovery:
@@ -102,7 +116,7 @@ class Discovery:
         return self._mesh
 
     def sent(self) -> dict[Key, Sent]:
-        """Return what proxies that still ask were sent, by node id, type and name of the routes."""
+        """Return what proxies that still ask were sent, by what they asked for."""
         now = time.monotonic()
         with self._changed:
             return {key: one for key, one in self._sent.items() if now - one.seen_at < _HOLD + _GONE}
@@ -113,8 +127,9 @@ class Discovery:
         if request.method != "POST" or kind not in _TYPES:
             return text_response(f"no such discovery service: {request.path}\n", 404)
         asked = json.loads(request.body)
-        node = asked["node"]["id"]
-        key = (node, kind, ",".join(asked.get("resource_names") or []))
+        node = asked["node"]
+        start = str((node.get("metadata") or {}).get(bootstrap.START, ""))
+        key = Key(node["id"], start, kind, ",".join(asked.get("resource_names") or []))
         with self._changed:
             sent = self._note(key, asked)
             found = self._wait(key, sent, first=not asked.get("version_info"))
@@ -129,19 +144,22 @@ class Discovery:
 
     def _note(self, key: Key, asked: Json) -> Sent:
         """Remember what a poll says about the version that was sent last."""
-        accepted = asked.get("version_info", "")
+        if key not in self._sent:
+            self._forget_earlier_starts(key)
         sent = self._sent.setdefault(key, Sent())
         sent.seen_at = time.monotonic()
-        error = asked.get("error_detail")
-        if error and not sent.refused:
-            sent.refused, sent.refused_at = error.get("message", "refused"), sent.seen_at
-            self.refusals[key[1]] += 1
-            log("configuration refused", level="warning", node=key[0], type=key[1], reason=sent.refused)
-        if not accepted and not error:
-            # The proxy has just started: what an earlier one had is not its.
-            sent.version = ""
-        sent.accepted = accepted
+        sent.accepted = asked.get("version_info", "")
+        if sent.version not in {"", sent.accepted} and not sent.refused:
+            # REST has no refusal of its own: a proxy that does not have what it was sent did not take it.
+            reason = (asked.get("error_detail") or {}).get("message", "the proxy's log says why")
+            sent.refused, sent.refused_at = reason, sent.seen_at
+            self.refusals[key.kind] += 1
+            log("configuration refused", level="warning", node=key.node, type=key.kind, reason=reason)
         return sent
+
+    def _forget_earlier_starts(self, key: Key) -> None:
+        for known in [one for one in self._sent if one.node == key.node and one.start != key.start]:
+            del self._sent[known]
 
     def _wait(self, key: Key, sent: Sent, *, first: bool) -> Answer | None:
         """Return the answer as soon as it is one that the proxy has not; None if there is none in time."""
@@ -164,12 +182,12 @@ class Discovery:
 
     def _not_before(self, key: Key, sent: Sent, found: Answer, *, first: bool) -> float:
         """Return when a proxy may be sent an answer."""
-        node, kind, _ = key
         if sent.refused and found.version == sent.version:
             return sent.refused_at + _REFUSED_PAUSE
-        if first or kind == CLUSTERS:
+        if first or key.kind == CLUSTERS:
             return 0.0
-        wanted, has = self._current((node, CLUSTERS, "")), self._sent.get((node, CLUSTERS, ""))
+        needed = key._replace(kind=CLUSTERS, names="")
+        wanted, has = self._current(needed), self._sent.get(needed)
         if wanted is None or has is None:
             return 0.0
         if wanted.version != has.version:
@@ -182,26 +200,25 @@ class Discovery:
         if self._mesh is None:
             return None
         if key not in self._answers:
-            proxy = self._mesh.proxy(key[0])
+            proxy = self._mesh.proxy(key.node)
             if proxy is None:
                 return None
             resources = self._resources(self._mesh, proxy, key)
-            self._answers[key] = _answer(key[1], resources)
+            self._answers[key] = _answer(key.kind, resources)
         return self._answers[key]
 
     def _resources(self, mesh: Mesh, proxy: Proxy, key: Key) -> list[Json]:
-        _, kind, names = key
         sidecar = proxy.role == "sidecar"
-        if kind == CLUSTERS:
+        if key.kind == CLUSTERS:
             certificate = mesh.has_certificate(proxy.pod)
             if certificate not in self._outbound:
                 self._outbound[certificate] = clusters.outbound(mesh, certificate=certificate)
             return self._outbound[certificate] + (clusters.inbound(mesh, proxy) if sidecar else [])
-        if kind == LISTENERS:
+        if key.kind == LISTENERS:
             return listeners.for_sidecar(mesh, proxy) if sidecar else gateways.listeners(mesh, proxy)
         if sidecar:
             return [routes.for_sidecar(mesh, proxy)]
-        return [gateways.routes_named(mesh, proxy, name) for name in names.split(",")]
+        return [gateways.routes_named(mesh, proxy, name) for name in key.names.split(",")]
 
 
 def _answer(kind: str, resources: list[Json]) -> Answer:

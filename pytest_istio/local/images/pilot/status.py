@@ -31,7 +31,7 @@ def _syncz(discovery: Discovery) -> list[Json]:
     """
     mesh = discovery.mesh
     proxies: dict[str, Json] = {}
-    for (node, kind, _), sent in sorted(discovery.sent().items()):
+    for (node, _, kind, _), sent in sorted(discovery.sent().items()):
         if mesh is None or mesh.proxy(node) is None or not sent.version:
             continue
         entry = proxies.setdefault(node, {"proxy": node.split("~")[2]})
@@ -127,7 +127,7 @@ def monitoring(discovery: Discovery, version: str) -> Handler:
 def _figures(discovery: Discovery) -> str:
     mesh = discovery.mesh
     figures = {
-        "pilot_xds": len({node for node, _, _ in discovery.sent()}),
+        "pilot_xds": len({key.node for key in discovery.sent()}),
         "pilot_services": len(mesh.services) if mesh else 0,
         "pilot_virt_services": len(mesh.virtual_services) if mesh else 0,
     }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "CERTIFICATE_FILES",
     "ROOT_LINK",
+    "START",
     "Forward",
     "Node",
     "certificate",
@@ -35,6 +36,9 @@ _POLL_TIMEOUT = "30s"
 # All relative to Envoy's working folder, as listeners and clusters name them.
 CERTIFICATE_FILES = {"identity": "identity.json", "roots": "roots.json"}
 """The files that name certificates, by secret."""
+
+START = "START"
+"""The metadata that tells one start of a proxy from the next."""
 
 ROOT_LINK = "root"
 """Leads to the root of the container's filesystem."""
