@@ -23,8 +23,11 @@ __all__ = ["attempt", "connect", "get"]
 
 _SHOWN_OF_OUTPUT = 500
 _HEADERS = {"User-Agent": "kube-probe/1.34", "Accept": "*/*"}
-_REFUSED = (OSError, aiohttp.ClientError)
 _TIMED_OUT = (TimeoutError, asyncio.TimeoutError)
+
+# A command of a stand-in is a Python program, which takes longer to start than what it stands for. On a
+# busy machine the usual timeout of one second would have healthy containers restarted.
+_SHORTEST_COMMAND = 10.0
 
 
 async def attempt(probe: Object, *, plan: Plan, ip: str, spec: Object, run: Run) -> str | None:
@@ -39,7 +42,7 @@ async def attempt(probe: Object, *, plan: Plan, ip: str, spec: Object, run: Run)
     """
     timeout = probe.get("timeoutSeconds", 1)
     if "exec" in probe:
-        return await _execute(run, probe["exec"]["command"], timeout)
+        return await _execute(run, probe["exec"]["command"], max(timeout, _SHORTEST_COMMAND))
     action = probe.get("httpGet") or probe.get("tcpSocket")
     if action is None:
         return "the cluster `local` knows the probes exec, httpGet and tcpSocket only"
@@ -73,7 +76,9 @@ async def get(url: str, *, timeout: float, headers: Mapping[str, str] | None = N
             return f"HTTP probe failed with statuscode: {answer.status}"
     except _TIMED_OUT:
         return f'Get "{url}": no answer within {timeout} s'
-    except _REFUSED as error:
+    except aiohttp.ClientConnectorError as error:
+        return f'Get "{url}": {cause(error.os_error)}'
+    except (OSError, aiohttp.ClientError) as error:
         return f'Get "{url}": {error}'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import secrets
 from dataclasses import dataclass
@@ -41,13 +42,15 @@ class _Event:
 
 
 class Recorder:
-    """Writes events one after the other; one that happens again only has its count raised."""
+    """Writes events one after the other, warnings first; one that happens again has its count raised."""
 
     def __init__(self, api: Api, node: str) -> None:
         """Take events; `run` writes them."""
         self._api = api
         self._node = node
-        self._queue: asyncio.Queue[tuple[_Event, str]] = asyncio.Queue()
+        # Warnings first, then in order.
+        self._queue: asyncio.PriorityQueue[tuple[bool, int, _Event, str]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
         self._written: dict[_Event, Object] = {}
 
     def record(
@@ -59,18 +62,18 @@ class Recorder:
         event = _Event(
             metadata["namespace"], metadata["name"], metadata["uid"], container, kind, reason, message
         )
-        self._queue.put_nowait((event, now()))
+        self._queue.put_nowait((not warning, next(self._numbers), event, now()))
 
     async def run(self) -> None:
         """Write events until cancelled."""
         while True:
-            event, time = await self._queue.get()
+            normal, _, event, time = await self._queue.get()
             try:
                 await self._write(event, time)
             except ApiError as error:
                 # A namespace that is being deleted takes no more events.
                 _log.debug("event %s of pod %s/%s: %s", event.reason, event.namespace, event.pod, error)
-            if event.kind == "Normal":
+            if normal:
                 await asyncio.sleep(_PAUSE)
 
     async def _write(self, event: _Event, time: str) -> None:

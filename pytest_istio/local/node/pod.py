@@ -120,6 +120,8 @@ class PodWorker:
             self.event("Failed", f"The kubelet of `local` failed: {error!r}", warning=True)
             for container in self.containers:
                 container.kill()
+            self._terminal = True
+            self.changed()
         await leaving
         await self._stop()
         living.cancel()

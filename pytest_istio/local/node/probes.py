@@ -29,6 +29,9 @@ __all__ = ["Prober"]
 _FIRST_PAUSE = 0.1
 _GROWTH = 1.3
 
+# That a program which has only just started does not answer yet is no news.
+_JUST_STARTED = 1.0
+
 # For the programs' own probes, which no manifest gives a pace.
 _OWN_PERIOD = 1.0
 _OWN_TIMEOUT = 2.0
@@ -118,7 +121,7 @@ class Prober:
             await asyncio.sleep(next(eager))
 
     async def _watch_liveness(self, probe: Object) -> None:
-        await asyncio.sleep(probe.get("initialDelaySeconds", 0))
+        await asyncio.sleep(max(probe.get("initialDelaySeconds", 0), _JUST_STARTED))
         failures = 0
         while True:
             if failure := await self._attempt(probe):
@@ -139,7 +142,7 @@ class Prober:
     def _report(self, what: str, failure: str, *, period: float, delay: float) -> None:
         """Record a failure that a kubelet would have seen as well: not too early, nor too often."""
         last = self._reported.get(what, float("-inf"))
-        if self._run.age >= delay and self._run.age - last >= period:
+        if self._run.age >= max(delay, _JUST_STARTED) and self._run.age - last >= period:
             self._reported[what] = self._run.age
             message = f"{what} probe failed: {failure}"
             self._owner.event("Unhealthy", message, container=self._container.name, warning=True)

@@ -16,6 +16,7 @@ from pytest_istio.local.node.errors import CannotStartError
 from pytest_istio.local.node.events import now
 from pytest_istio.local.node.image import command_line, exec_line, process_environment, write_files
 from pytest_istio.local.node.logs import Log
+from pytest_istio.local.processes import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -108,6 +109,13 @@ class Run:
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run a command in the container; it ends with the context or the container at the latest.
 
+        Args:
+            argv: The command and its arguments.
+            stdin: As for `subprocess`.
+            stdout: As for `subprocess`.
+            stderr: As for `subprocess`.
+            terminal: Whether stdin is a terminal that the command shall control.
+
         Raises:
             OSError: There is no such command.
         """
@@ -118,7 +126,7 @@ class Run:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            terminal=terminal,
+            prepare=process.take_terminal if terminal else None,
         )
         self._commands.add(child.pid)
         try:
@@ -147,10 +155,20 @@ async def start_run(owner: Owner, spec: Object, program: Program, log_path: Path
     arguments = [expand(text, values) for text in (*spec.get("command", []), *spec.get("args", []))]
     output = await process.open_output()
     try:
-        child = await process.start(command_line(program, arguments), env=env, cwd=cwd, stdout=output.writing)
-    except OSError as error:
+        child = await process.start(
+            command_line(program, arguments),
+            env=env,
+            cwd=cwd,
+            stdout=output.writing,
+            # Should the node be killed, its containers go with it. The kernel takes the end of the thread
+            # that starts them for the node's end, which is why that has to be the main one.
+            prepare=die_with_parent,
+        )
+    except BaseException as error:
         output.close()
-        raise CannotStartError("RunContainerError", f"cannot run {program.module}: {error}") from error
+        if isinstance(error, OSError):
+            raise CannotStartError("RunContainerError", f"cannot run {program.module}: {error}") from error
+        raise
     finally:
         os.close(output.writing)
     return Run(child, output, Log(log_path), root=root, env=env)

@@ -63,7 +63,10 @@ class KubeletServer:
                 web.route("*", "/portForward/{namespace}/{pod}", self._port_forward),
             ]
         )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_STOPPED_WITHIN)
+        # Who follows a silent log and leaves must not be waited upon for ever.
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=_STOPPED_WITHIN, handler_cancellation=True
+        )
 
     async def start(self) -> int:
         """Listen at the node's address and return the port.

@@ -62,10 +62,7 @@ def _phase(main: Sequence[Container], *, initialized: bool, terminal: bool) -> s
     codes = [container.exit_code for container in main]
     if terminal:
         return "Succeeded" if all(code == 0 for code in codes) else "Failed"
-    if any(container.running for container in main):
-        return "Running"
-    waiting_for_first_run = any(container.run is None for container in main)
-    return "Pending" if waiting_for_first_run or not initialized else "Running"
+    return "Running" if initialized and all(container.run for container in main) else "Pending"
 
 
 def _conditions(pod: Object, containers: Sequence[Container], phase: str) -> dict[str, Object]:

@@ -105,12 +105,13 @@ def test_a_gated_program_that_does_not_listen_runs_and_is_not_ready(namespace: N
     assert namespace.kubectl("logs", "deaf").stdout == "listening on 8080\n"
 
 
-def test_a_pod_ends_when_it_is_deleted(namespace: Namespace) -> None:
-    namespace.pod("ending", image="words", env=[{"name": "SLEEP", "value": "100"}])
+def test_a_pod_that_is_deleted_ends_with_its_program_not_after_the_grace(namespace: Namespace) -> None:
+    env = [{"name": "SLEEP", "value": "100"}]
+    namespace.pod("ending", image="words", env=env, terminationGracePeriodSeconds=30)
     namespace.wait_ready("ending")
     start = time.monotonic()
     namespace.kubectl("delete", "pod", "ending")
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 10
 
 
 def test_a_pod_is_deleted_while_it_cannot_start(namespace: Namespace) -> None:
@@ -126,7 +127,7 @@ def test_a_program_that_does_not_end_is_killed_after_the_grace(namespace: Namesp
     eventually(lambda: namespace.kubectl("logs", "stubborn", check=False).stdout)
     start = time.monotonic()
     namespace.kubectl("delete", "pod", "stubborn")
-    assert 1.0 < time.monotonic() - start < 2.5
+    assert 1.0 < time.monotonic() - start < 10
 
 
 def test_a_deployment_is_rolled_over(namespace: Namespace) -> None:
