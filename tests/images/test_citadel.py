@@ -171,3 +171,20 @@ def test_strict_verifiers_take_its_certificates(tmp_path: Path) -> None:
     assert client.version() == server.version() == "TLSv1.3"
     peer = server.getpeercert() or {}
     assert ("URI", "spiffe://cluster.local/ns/a/sa/b") in peer["subjectAltName"]
+
+
+def test_a_namespace_that_goes_leaves_citadel_at_work(pods: Pods, citadel: Running) -> None:
+    pods.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "passing"}})
+    eventually(partial(secret, pods, "istio.default", "passing"))
+    pods.admin.request("DELETE", "/api/v1/namespaces/passing")
+    path = "/api/v1/namespaces/istio-system/secrets/istio.prometheus"
+    before = eventually(partial(secret, pods, "istio.prometheus"))
+    pods.admin.request("DELETE", path)
+    after = eventually(partial(secret, pods, "istio.prometheus"))
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+
+    def gone() -> bool:
+        found = pods.admin.request("GET", "/api/v1/namespaces")["items"]
+        return "passing" not in {each["metadata"]["name"] for each in found}
+
+    eventually(gone, timeout=40)

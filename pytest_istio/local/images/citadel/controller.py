@@ -23,8 +23,8 @@ __all__ = ["Controller"]
 _TYPE = "istio.io/key-and-cert"
 _PREFIX = "istio."
 _RETRY_SECONDS = 0.5
-# The namespace is being deleted, or gone: the account goes with it.
-_NAMESPACE_ENDS = frozenset({403, 404})
+# A mesh waits for its secrets while the API server is busiest: requests overlap.
+_WORKERS = 4
 
 _Key = tuple[str, str]  # namespace and name of a ServiceAccount
 
@@ -61,8 +61,8 @@ class Controller:
 
     def start(self) -> None:
         """Watch and work in threads of its own."""
-        for work in (self._watch_secrets, self._watch_accounts, self._work):
-            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        for work in (self._watch_secrets, self._watch_accounts, *[self._work] * _WORKERS):
+            threading.Thread(target=work, daemon=True).start()
 
     def _watch_accounts(self) -> None:
         for event in self._api.watch("/api/v1/serviceaccounts", on_error=_log_watch_error):
@@ -110,9 +110,7 @@ class Controller:
             try:
                 self._reconcile(*key)
             except (ApiError, OSError, http.client.HTTPException) as error:
-                if isinstance(error, ApiError) and error.status in _NAMESPACE_ENDS:
-                    log("namespace does not take the secret", account=_named(key), error=str(error))
-                    continue
+                # Where a namespace is being deleted this ends with the account.
                 log("will try again", level="warn", account=_named(key), error=str(error))
                 threading.Timer(_RETRY_SECONDS, self._enqueue, [{key}]).start()
 
@@ -138,7 +136,7 @@ class Controller:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            # Made by a Citadel before this one, or by this one a moment ago: the watch will tell.
+            # Made by another Citadel, or by another thread a moment ago.
             self._certificates[key] = _certificate(self._api.request("GET", path))
             self._enqueue({key})
 
