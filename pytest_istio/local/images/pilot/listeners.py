@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.local.images.environment import ANY_HOST, embedded
 from pytest_istio.local.images.pilot import policy, routes, tls
 from pytest_istio.local.images.pilot.clusters import own_port
 from pytest_istio.local.images.pilot.envoy import (
@@ -22,13 +23,24 @@ __all__ = ["TLS_INSPECTOR", "for_sidecar"]
 
 Json = dict[str, Any]
 
-# The sidecar's port by which applications leave; with iptables it would be where everything is redirected to.
+# The sidecar's port by which applications leave: their environment names it as a proxy, or, in an ordinary
+# pod, the init container's rules redirect everything to it.
 _OUTBOUND_PORT = 15001
+# Where these rules redirect what arrives. Applications there listen at the pod's own address, as anywhere.
+_INBOUND_PORT = 15006
+_NOWHERE = "BlackHoleCluster"
 
 TLS_INSPECTOR: Json = {
     "name": "envoy.filters.listener.tls_inspector",
     "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+    },
+}
+
+ORIGINAL_DESTINATION: Json = {
+    "name": "envoy.filters.listener.original_dst",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
     },
 }
 
@@ -48,7 +60,8 @@ def for_sidecar(mesh: Mesh, proxy: Proxy) -> list[Json]:
             # No service says what it carries, or who may connect: bytes are passed on as they come.
             passed_on = tcp_proxy(cluster_name("inbound", number, "", ""))
             found[number] = _listener(proxy, number, [filter_chain(passed_on)], inspected=False)
-    return [*found.values(), _outbound(proxy)]
+    redirected = [] if embedded() else [_redirected()]
+    return [*found.values(), *redirected, _outbound(proxy)]
 
 
 def _service_port(mesh: Mesh, proxy: Proxy, service: Service, port: Port, number: int) -> Json:
@@ -69,6 +82,7 @@ def _listener(proxy: Proxy, port: int, chains: list[Json], *, inspected: bool) -
         "address": address(proxy.ip, port),
         "traffic_direction": "INBOUND",
         "filter_chains": chains,
+        "bind_to_port": embedded(),
     }
     if inspected:
         listener["listener_filters"] = [TLS_INSPECTOR]
@@ -76,6 +90,18 @@ def _listener(proxy: Proxy, port: int, chains: list[Json], *, inspected: bool) -
         listener["listener_filters_timeout"] = "0.1s"
         listener["continue_on_listener_filters_timeout"] = True
     return listener
+
+
+def _redirected() -> Json:
+    """Return the listener that hands on what arrives to the one of its original destination."""
+    return {
+        "name": "redirected",
+        "address": address(ANY_HOST, _INBOUND_PORT),
+        "traffic_direction": "INBOUND",
+        "use_original_dst": True,
+        "listener_filters": [ORIGINAL_DESTINATION],
+        "filter_chains": [filter_chain(tcp_proxy(_NOWHERE))],
+    }
 
 
 def _inbound_http(cluster: str, port: int) -> Json:
@@ -94,7 +120,7 @@ def _outbound(proxy: Proxy) -> Json:
     manager = http_manager("outbound", rds=discovered_routes(routes.HTTP_PROXY), use_remote_address=False)
     return {
         "name": "http_proxy",
-        "address": address(proxy.ip, _OUTBOUND_PORT),
+        "address": address(proxy.ip if embedded() else ANY_HOST, _OUTBOUND_PORT),
         "traffic_direction": "OUTBOUND",
         "filter_chains": [filter_chain(manager)],
     }
