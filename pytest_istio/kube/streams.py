@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import json
-import select
+import selectors
 import socketserver
-from contextlib import contextmanager
+import ssl
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
-from kubernetes.client.exceptions import ApiException
-from kubernetes.stream import ws_client
+from kubernetes.stream.ws_client import WSClient
+from websocket import WebSocketBadStatusException, WebSocketException
 
 from pytest_istio.kube.deadline import Deadline
-from pytest_istio.kube.errors import KubeError, UnreachableError
+from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_istio.kube.connection import Connection
 
 __all__ = ["Executed", "execute", "forward"]
 
-# The client carries no types here; these are the functions behind its `stream` and `portforward`, which
-# would need the typed API classes (half a second to import) and cannot be used by several threads.
-_websocket: Callable[..., Any] = ws_client.websocket_call
-_port_forward: Callable[..., Any] = ws_client.portforward_call
+STDOUT, STDERR, STATUS = 1, 2, 3
+"""Channels of an exec."""
+
+DATA, ERROR = 0, 1
+"""Channels of a port-forward."""
+
+PORT_BYTES = 2
+"""What comes first on either channel of a port-forward: the port once more."""
+
+
+class _Stream(Protocol):
+    """What is used of the official client's WebSocket, which has no types."""
+
+    sock: Any
+
+    def is_open(self) -> bool: ...
+    def update(self, timeout: float) -> None: ...
+    def read_channel(self, channel: int) -> bytes: ...
+    def write_channel(self, channel: int, data: bytes) -> None: ...
+
+
+_connect: Callable[..., _Stream] = WSClient
 
 
 @dataclass(frozen=True)
@@ -60,23 +79,17 @@ def execute(
     if container is not None:
         query["container"] = container
     path = f"{_pod(namespace, pod)}/exec"
-    url = f"{connection.server}{path}?{urlencode(query, doseq=True)}"
     deadline = Deadline(connection.request_timeout if timeout is None else timeout)
-    with _opening(connection, path) as options:
-        client = _websocket(url=url, **options, _preload_content=False)
-    printed: dict[int, list[str]] = {1: [], 2: [], 3: []}
-    try:
-        while client.is_open() and not deadline.expired:
-            client.update(timeout=deadline.remaining())
+    printed: dict[int, list[bytes]] = {STDOUT: [], STDERR: [], STATUS: []}
+    with _open(connection, path, query) as stream:
+        while stream.is_open() and not deadline.expired:
+            stream.update(timeout=deadline.remaining())
             for channel, parts in printed.items():
-                parts.append(client.read_channel(channel))
-        if client.is_open():
-            raise UnreachableError(
-                f"exec of {' '.join(command)!r} in pod {namespace}/{pod} did not end in time.", path=path
-            )
-    finally:
-        client.close()
-    stdout, stderr, status = ("".join(parts) for parts in printed.values())
+                parts.append(stream.read_channel(channel))
+        if stream.is_open():
+            msg = f"exec of {' '.join(command)!r} in pod {namespace}/{pod} did not end in time."
+            raise UnreachableError(msg, path=path)
+    stdout, stderr, status = (b"".join(parts).decode(errors="replace") for parts in printed.values())
     return Executed(stdout, stderr, _exit_code(status, path))
 
 
@@ -84,16 +97,12 @@ def execute(
 def forward(connection: Connection, namespace: str, pod: str, port: int) -> Iterator[tuple[str, int]]:
     """Listen on loopback and forward each connection to a port of a pod; see `Kube.port_forward`."""
     path = f"{_pod(namespace, pod)}/portforward"
-    url = f"{connection.server}{path}"
 
     class Forwarding(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with _opening(connection, path) as options:
-                tunnel = _port_forward(url=url, **options, query_params=[("ports", str(port))])
-            try:
-                _pump(self.request, tunnel.socket(port))
-            finally:
-                tunnel.close()
+            # Whoever connects sees a closed connection, as from a port where nobody listens.
+            with suppress(KubeError), _open(connection, path, {"ports": port}) as stream:
+                _pump(self.request, stream)
 
     with _Listener(("127.0.0.1", 0), Forwarding) as listener:
         thread = Thread(target=listener.serve_forever, name=f"port-forward {pod}:{port}", daemon=True)
@@ -110,27 +119,53 @@ class _Listener(socketserver.ThreadingTCPServer):
     block_on_close = False
 
 
-def _pump(near: socket.socket, far: socket.socket) -> None:
+def _pump(near: socket.socket, stream: _Stream) -> None:
     """Copy what either side sends to the other one, until one of them ends."""
-    other = {near: far, far: near}
-    while True:
-        for ready in select.select([near, far], [], [])[0]:
-            block = ready.recv(65536)
-            if not block:
-                return
-            other[ready].sendall(block)
+    far = stream.sock.sock
+    repeated = PORT_BYTES
+    with selectors.DefaultSelector() as selector:
+        selector.register(near, selectors.EVENT_READ)
+        selector.register(far, selectors.EVENT_READ)
+        while stream.is_open():
+            # TLS may have taken more from the wire than was asked for.
+            buffered = isinstance(far, ssl.SSLSocket) and far.pending() > 0
+            ready = {key.fileobj for key, _ in selector.select(0 if buffered else None)}
+            if near in ready:
+                block = near.recv(65536)
+                if not block:
+                    return
+                stream.write_channel(DATA, block)
+            if far in ready or buffered:
+                stream.update(timeout=0)
+                if len(stream.read_channel(ERROR)) > PORT_BYTES:
+                    return
+                block = stream.read_channel(DATA)
+                near.sendall(block[repeated:])
+                repeated = max(0, repeated - len(block))
 
 
 @contextmanager
-def _opening(connection: Connection, path: str) -> Iterator[dict[str, Any]]:
-    """Give what the official client needs to open a WebSocket, and translate its error."""
+def _open(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[_Stream]:
+    """Give the official client's WebSocket to a pod, closed at the end; its errors are translated.
+
+    The client's own ways to it need the typed API classes, which take half a second to import, cannot be
+    used by several threads, and leave sockets open.
+    """
+    asked = f"GET {path}"
+    server = connection.server.replace("http", "ws", 1)
+    url = f"{server}{path}?{urlencode(query, doseq=True)}"
+    stream = None
     try:
         with connection.configuration() as configuration:
-            headers = connection.authorization()
-            yield {"configuration": configuration, "_method": "GET", "headers": headers}
-    except ApiException as error:
-        reason = " ".join(str(error.reason).split())
-        raise KubeError(f"GET {path}: the pod's stream cannot be opened: {reason}", path=path) from error
+            stream = _connect(configuration, url, connection.authorization(), capture_all=False, binary=True)
+        yield stream
+    except WebSocketBadStatusException as error:
+        raise from_answer(asked, error.status_code, error.resp_body or b"", None) from error
+    except (WebSocketException, OSError) as error:
+        raise UnreachableError(f"{asked}: the stream to the pod broke: {error}", path=asked) from error
+    finally:
+        if stream is not None:
+            stream.sock.shutdown()
 
 
 def _exit_code(status: str, path: str) -> int:
