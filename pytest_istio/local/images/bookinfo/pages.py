@@ -28,7 +28,7 @@ h1, .center { text-align: center } .parts { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)) }
 section { background: #fff; border: 1px solid #dde1e6; border-radius: 8px; padding: .5rem 1.5rem 1.5rem }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .2rem 1.2rem; margin: 0 }
-dt { font-weight: 600 } dd { margin: 0 } .error { color: #a4262c }
+dt { font-weight: 600 } dd { margin: 0 } .missing { color: #a4262c }
 blockquote { margin: 0 0 1.2rem; padding-left: 1rem; border-left: 3px solid #dde1e6 }
 blockquote p { margin: 0 } small { color: #667 }
 font span { font-size: 1.2rem } font [class$="-star"]::before { content: "\\2605" }
@@ -65,7 +65,7 @@ def _session(user: str) -> str:
 
 
 def _error(part: str, message: str) -> str:
-    heading = f'<h4 class="center error">Error fetching product {part}!</h4>'
+    heading = f'<h4 class="center missing">Error fetching product {part}!</h4>'
     return f'{heading}\n<p class="center">{escape(message)}</p>'
 
 
