@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -174,9 +175,19 @@ class Gateway:
             )
         )
 
-    def review_versions(self, count: int) -> Counter[str]:
-        """Ask for bookinfo's page a number of times and return how often each version of reviews made it."""
-        return Counter(review_version(self.get("/productpage").text) for _ in range(count))
+    def review_versions(self, count: int, *, concurrency: int = 4) -> Counter[str]:
+        """Ask for bookinfo's page a number of times and return how often each version of reviews made it.
+
+        Args:
+            count: How many requests are sent.
+            concurrency: How many of them are under way at most.
+
+        Raises:
+            GatewayError: A request got no answer.
+        """
+        with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="reviews") as pool:
+            pages = pool.map(lambda _: self.get("/productpage").text, range(count))
+            return Counter(review_version(page) for page in pages)
 
     def wait_review_versions(self, versions: Collection[str]) -> None:
         """Ask for bookinfo's page until only these versions of reviews are seen, long enough to be no chance.

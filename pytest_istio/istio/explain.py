@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,11 +31,11 @@ LIKELY = {
 }
 """What most often stands behind a reason that Kubernetes gives."""
 SHOWN = 300
-FLAGS = {
-    "UH": "no healthy endpoint behind the cluster",
-    "UF": "the connection to the endpoint failed; mutual TLS on one side only looks like this, too",
-    "NR": "no route matches",
+PHRASES = {
+    "no healthy upstream": "no healthy endpoint is behind the route",
+    "upstream connect error": "the connection to the endpoint fails, as when one side only uses mutual TLS",
 }
+"""What Envoy writes into the body of a 503, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,13 @@ def answer_cause(status: int, headers: Mapping[str, str], text: str) -> str:
         return (
             f"the {status} came from {server or 'a server without a name'}, not from Istio's proxy: {body!r}"
         )
-    flag = next((meaning for flag, meaning in FLAGS.items() if re.search(rf"\b{flag}\b", body)), "")
+    unavailable = next((meaning for phrase, meaning in PHRASES.items() if phrase in body), "")
     known = {
         401: "an authentication policy wants a token",
         403: "an authorization or Mixer policy denies it",
         404: "no VirtualService leads this host and path anywhere, or it has not reached the gateway",
         429: "a rate limit",
-        503: flag or "no healthy endpoint, or the sidecar behind does not take the connection",
+        503: unavailable or "the route's destination has no subset or endpoint of that name",
         504: "a time-out of the route, or of the service behind it",
     }
     return f"{known.get(status, 'the service behind answers so')}; the body: {body!r}"

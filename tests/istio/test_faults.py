@@ -127,7 +127,7 @@ def test_a_route_that_leads_nowhere(local: Installed) -> None:
     routes = [{"match": [{"uri": {"exact": "/productpage"}}], "route": [nowhere]}]
     with changed(local, ROUTE, {"spec": {"http": routes}}):
         local.gateway.wait_answer("/productpage", 503)
-        with pytest.raises(GatewayError, match=r"(?s)seen: +\d+ x 503.*likely: +no healthy endpoint"):
+        with pytest.raises(GatewayError, match=r"(?s)seen: +\d+ x 503.*likely: +the route's destination"):
             local.gateway.wait_answer("/productpage", timeout=0.5)
     local.gateway.wait_answer("/productpage")
 

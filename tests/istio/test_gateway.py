@@ -100,7 +100,7 @@ def test_what_else_must_be_true_counts(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("status", "text", "likely"),
-    [(404, "", "no VirtualService"), (503, "upstream connect error: UF", "connection to the endpoint failed"),
+    [(404, "", "no VirtualService"), (503, "upstream connect error or disconnect", "the endpoint fails"),
      (503, "no healthy upstream", "no healthy endpoint"), (403, "RBAC: access denied", "policy denies")],
 )  # fmt: skip
 def test_what_never_comes_is_counted_and_explained(serve: Serve, status: int, text: str, likely: str) -> None:
