@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import time
 from contextlib import contextmanager
@@ -30,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["ControlPlane", "running_control_plane"]
 
 _LAST_LINES = 8
-_PROBE_PAUSE = 0.05
+
+# What ends sooner is broken; what gives up on another program has waited for ten seconds or more.
+_SHORT_LIFE = 5.0
 
 _USERS = {
     "admin": ("pytest-istio", "system:masters"),
@@ -55,6 +55,7 @@ class ControlPlane:
         token: The administrator's bearer token.
         authority: The cluster's certificate authority.
         kubelet_serving: What a kubelet must serve with so that the API server talks to it.
+        ready: To be set once all programs were seen to work together.
         egress: The path of the Unix socket on which the API server expects its CONNECT proxy.
     """
 
@@ -75,6 +76,8 @@ class ControlPlane:
         etcd_port, self._etcd_peer_port, self._port = _free_ports(self._host, 3)
         self._etcd = f"https://{self._host}:{etcd_port}"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self.ready = False
 
         self.server = f"https://{self._host}:{self._port}"
         self.egress = folder / "egress.sock"
@@ -96,60 +99,30 @@ class ControlPlane:
             ClusterError: A program cannot be run.
         """
         for name in PROGRAMS:
-            argv = [str(self._programs[name]), *self._arguments(name)]
-            with (self._logs / f"{name}.log").open("wb") as log:
-                try:
-                    self._children[name] = subprocess.Popen(
-                        argv,
-                        cwd=self.folder,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        # A Ctrl-C at the terminal is for who owns the cluster.
-                        start_new_session=True,
-                        preexec_fn=die_with_parent,  # noqa: PLW1509  # a prctl call; no thread holds a lock it needs
-                    )
-                except OSError as error:
-                    message = (
-                        f"{argv[0]} cannot be run: {error.strerror}. It was found as the program {name}."
-                    )
-                    raise ClusterError(message) from error
+            self._start(name)
 
-    def wait_ready(self, timeout: float) -> None:
-        """Return once the API server is ready and pods can be created in the namespace ``default``.
+    def check(self) -> None:
+        """Return if all programs run. To be called in the main thread.
 
-        Args:
-            timeout: Seconds.
+        On a slow machine a program gives up on another one before that is ready. As long as `ready` is not
+        set it is started again then, as it would be in any other cluster.
 
         Raises:
-            ClusterError: A program ended, or it took too long.
+            ClusterError: A program has ended; says which, how, and its last words.
         """
-        deadline = time.monotonic() + timeout
-        for path in ("/readyz", "/api/v1/namespaces/default/serviceaccounts/default"):
-            while (seen := self._ask(path)) != "200":
-                if failure := self.failure():
-                    raise ClusterError(failure)
-                if time.monotonic() > deadline:
-                    raise ClusterError(
-                        f"The embedded Kubernetes is not ready after {timeout:.0f} s: {path} gives {seen}. "
-                        "The machine may be overloaded; --istio-timeout-factor=3 waits longer.\n"
-                        + self._last_lines("kube-apiserver")
-                    )
-                # The API has no way to wait for readiness.
-                time.sleep(_PROBE_PAUSE)
-
-    def failure(self) -> str | None:
-        """Return which program has ended, how and its last words; None while all run."""
         for name, child in self._children.items():
             code = child.poll()
-            if code is not None:
+            if code is None:
+                continue
+            lived = time.monotonic() - self._started[name]
+            if self.ready or name == "etcd" or lived < _SHORT_LIFE:
                 how = (
                     f"was killed by {signal.Signals(-code).name}"
                     if code < 0
                     else f"ended with exit code {code}"
                 )
-                return f"{name} of the embedded Kubernetes {how}.\n{self._last_lines(name)}"
-        return None
+                raise ClusterError(f"{name} of the embedded Kubernetes {how}.\n{self.last_lines(name)}")
+            self._start(name)
 
     def stop(self) -> None:
         """Kill all programs; their data is for nobody."""
@@ -158,22 +131,27 @@ class ControlPlane:
         for child in self._children.values():
             child.wait()
 
-    def _ask(self, path: str) -> str:
-        connection = http.client.HTTPSConnection(
-            self._host,
-            self._port,
-            timeout=5,
-            context=ssl.create_default_context(cafile=self.authority.certificate),
-        )
-        try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
-            return str(connection.getresponse().status)
-        except (OSError, http.client.HTTPException) as error:
-            return repr(error)
-        finally:
-            connection.close()
+    def _start(self, name: str) -> None:
+        argv = [str(self._programs[name]), *self._arguments(name)]
+        with (self._logs / f"{name}.log").open("ab") as log:
+            try:
+                self._children[name] = subprocess.Popen(
+                    argv,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # A Ctrl-C at the terminal is for who owns the cluster.
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,  # noqa: PLW1509  # one call of the kernel, safe after a fork
+                )
+            except OSError as error:
+                message = f"{argv[0]} cannot be run: {error.strerror}. It was found as the program {name}."
+                raise ClusterError(message) from error
+        self._started[name] = time.monotonic()
 
-    def _last_lines(self, name: str) -> str:
+    def last_lines(self, name: str) -> str:
+        """Return the last lines of a program's log, introduced."""
         text = (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         lines = text.splitlines()[-_LAST_LINES:]
         return "\n".join(["The last lines of its log:" if lines else "Its log is empty.", *lines])
@@ -300,13 +278,18 @@ def running_control_plane(programs: Mapping[str, Path], *, timeout: float = 120.
     Raises:
         ClusterError: It does not become ready.
     """
+    # Imported here since what it needs takes longer to import than the programs to be started.
+    import asyncio  # noqa: PLC0415
+
+    from pytest_istio.local.services import wait_ready  # noqa: PLC0415
+
     with allocate() as plan:
         folder = make_folder()
         try:
             plane = ControlPlane(programs, plan, folder)
             try:
                 plane.start()
-                plane.wait_ready(timeout)
+                asyncio.run(wait_ready(plane, timeout))
                 yield plane
             finally:
                 plane.stop()

@@ -1,4 +1,4 @@
-"""The supervisor: one process that runs the control plane, the node and the network of one cluster."""
+"""The supervisor: the process that runs one cluster, and knows when it is over."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.local.api import Api, ApiError
 from pytest_istio.local.controlplane import ControlPlane
-from pytest_istio.local.images import find_program
-from pytest_istio.local.network import Network
-from pytest_istio.local.node import Node
 from pytest_istio.local.protocol import DETACH, emit
 
 if TYPE_CHECKING:
@@ -24,8 +20,6 @@ if TYPE_CHECKING:
     from pytest_istio.local.protocol import Order
 
 __all__ = ["supervise"]
-
-_ANSWER_PAUSE = 0.05
 
 
 def supervise(order: Order, plan: Plan, folder: Path) -> None:
@@ -52,8 +46,6 @@ def supervise(order: Order, plan: Plan, folder: Path) -> None:
 class _Supervisor:
     def __init__(self, order: Order, plan: Plan, folder: Path) -> None:
         self._order = order
-        self._plan = plan
-        self._folder = folder
         self._plane = ControlPlane({name: Path(path) for name, path in order.programs.items()}, plan, folder)
         log = folder / "logs" / "supervisor.log"
         logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -67,6 +59,7 @@ class _Supervisor:
         told = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
         self._plane.start()
+        emit("progress", text=f"{', '.join(self._order.programs)} to be ready")
         ends = (told.wait(), self._released(), self._lost(), self._serve())
         done, _ = await asyncio.wait(map(asyncio.ensure_future, ends), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -88,58 +81,22 @@ class _Supervisor:
         """Wait for the end of any program of the control plane.
 
         Raises:
-            ClusterError: Always.
+            ClusterError: One has ended for good.
         """
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        for pid in self._plane.pids.values():
-            loop.add_reader(os.pidfd_open(pid), ended.set)
-        await ended.wait()
-        raise ClusterError(self._plane.failure())
+        while True:
+            ended = asyncio.Event()
+            watched = [os.pidfd_open(pid) for pid in self._plane.pids.values()]
+            for each in watched:
+                loop.add_reader(each, ended.set)
+            await ended.wait()
+            for each in watched:
+                loop.remove_reader(each)
+                os.close(each)
+            self._plane.check()
 
     async def _serve(self) -> None:
-        """Bring up the rest, tell the owner, and go on serving.
+        # The programs are busy starting for seconds; half a second of imports costs nothing meanwhile.
+        from pytest_istio.local.services import serve  # noqa: PLC0415
 
-        Raises:
-            ClusterError: The cluster did not become ready.
-        """
-        emit("progress", text=f"{', '.join(self._order.programs)} to be ready")
-        api = Api(self._plane.server, self._plane.authority.certificate, self._plane.token)
-        network = Network(api, self._plan, self._folder)
-        serving = asyncio.ensure_future(network.run(self._plane.egress))
-        node = self._node(api, network.hosts)
-        ready = asyncio.to_thread(self._plane.wait_ready, self._order.start_timeout)
-        await asyncio.gather(ready, _start(node, api))
-        emit(
-            "ready",
-            name=self._folder.name,
-            kubeconfig=str(self._plane.kubeconfig),
-            folder=str(self._folder),
-            instance=self._plan.instance,
-            low_ports=self._plan.port_shift == 0,
-        )
-        await serving
-
-    def _node(self, api: Api, hosts: Path) -> Node:
-        pods = self._folder / "pods"
-        pods.mkdir()
-        return Node(
-            api,
-            self._plan,
-            pods,
-            hosts=hosts,
-            serving=self._plane.kubelet_serving,
-            authority=self._plane.authority.certificate,
-            find_program=find_program,
-        )
-
-
-async def _start(node: Node, api: Api) -> None:
-    """Start the node as soon as the API server answers, well before it is ready."""
-    while True:
-        try:
-            await api.get("/version")
-            break
-        except ApiError:
-            await asyncio.sleep(_ANSWER_PAUSE)
-    await node.start()
+        await serve(self._plane, self._order.start_timeout)
