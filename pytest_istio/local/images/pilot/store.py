@@ -79,17 +79,21 @@ class Store:
             return {name: dict(objects) for name, objects in self._objects.items()}
 
     def _follow(self, kind: Kind) -> None:
+        last = ""
+
         def trouble(error: Exception) -> None:
+            nonlocal last
             with self._lock:
-                known = self._unseen.get(kind.name)
-                if known is not None:
+                if kind.name in self._unseen:
                     self._unseen[kind.name] = str(error)
-            if known != str(error):
-                log("watch failed, trying again", level="warning", kind=kind.name, error=str(error))
+            if str(error) != last:
+                last = str(error)
+                log("watch failed, trying again", level="warning", kind=kind.name, error=last)
 
         watch = self._api.watch(kind.path, on_error=trouble, query=kind.query, accept=kind.accept)
         for event in watch:
             if event.type == "LISTED":
+                last = ""
                 self._replace(kind, event.objects)
             else:
                 self._change(kind, event.objects[0], gone=event.type == "DELETED")
