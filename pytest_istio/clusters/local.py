@@ -128,7 +128,8 @@ def cleanup() -> list[str]:
     for record in found:
         if record.running:
             _terminate(record)
-        shutil.rmtree(record.folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(record.folder)
         record.remove()
     return [record.name for record in found]
 

@@ -34,8 +34,10 @@ def main() -> None:
     try:
         with allocate() as plan:
             _run(order, plan)
-    except (ClusterError, OSError) as error:
+    except ClusterError as error:
         emit("error", text=str(error))
+    except OSError as error:
+        emit("error", text=f"The embedded Kubernetes cannot write its files: {error}.")
 
 
 def _run(order: Order, plan: Plan) -> None:

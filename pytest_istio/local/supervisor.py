@@ -38,6 +38,8 @@ def supervise(order: Order, plan: Plan, folder: Path) -> None:
         asyncio.new_event_loop().run_until_complete(_Supervisor(order, plan, folder).run())
     except ClusterError as error:
         emit("error", text=str(error))
+    except OSError as error:
+        emit("error", text=f"The embedded Kubernetes cannot be run in {folder}: {error}.")
     except Exception:  # noqa: BLE001  # the owner must learn of it, and there is nobody above
         text = "The supervisor of the embedded Kubernetes failed, which is a fault of pytest-istio:\n"
         emit("error", text=text + traceback.format_exc())
