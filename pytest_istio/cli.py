@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_istio.errors import PytestIstioError
@@ -36,20 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing = commands.add_parser("list", help="print the checks, and what stands in for Istio on 'local'")
     listing.set_defaults(run=_list)
     cleanup = commands.add_parser("cleanup", help="end the clusters that earlier runs have kept or lost")
+    cleanup.add_argument(
+        "--context", metavar="NAME", help="clean up the existing cluster of this context instead"
+    )
+    cleanup.add_argument("--kubeconfig", metavar="FILE", type=Path, help="where the context is")
     cleanup.set_defaults(run=_cleanup)
     try:
         chosen = parser.parse_args(arguments)
     except SystemExit as end:
         return int(end.code or 0)
     try:
-        chosen.run()
+        chosen.run(chosen)
     except PytestIstioError as error:
         print(f"pytest-istio: {error}", file=sys.stderr)
         return FAILED
     return 0
 
 
-def _list() -> None:
+def _list(_chosen: argparse.Namespace) -> None:
     from pytest_istio.conformance.listing import listing
     from pytest_istio.local.images import PROGRAMS
 
@@ -60,10 +65,14 @@ def _list() -> None:
     print(f"  {', '.join(stand_ins)}")
 
 
-def _cleanup() -> None:
-    from pytest_istio.clusters import local
+def _cleanup(chosen: argparse.Namespace) -> None:
+    from pytest_istio.clusters import existing, kind, local
+    from pytest_istio.settings import Settings
 
-    ended = local.cleanup()
+    if chosen.context:
+        ended = existing.cleanup(Settings(context=chosen.context, kubeconfig=chosen.kubeconfig))
+    else:
+        ended = [*local.cleanup(), *kind.cleanup()]
     print(f"ended: {', '.join(ended)}" if ended else "there was nothing to end")
 
 

@@ -54,8 +54,11 @@ class Cluster:
 
     @property
     def rehearsal(self) -> bool:
-        """Whether results are a rehearsal: pods are not containers, so nothing is claimed for a vendor."""
-        return "containers" not in self.capabilities
+        """Whether results are a rehearsal, from which nothing is claimed for a vendor.
+
+        That is so where pods are not containers, or containers hold stand-ins for Istio's programs.
+        """
+        return "containers" not in self.capabilities or bool(self.details.get("stand_ins"))
 
     def to_state(self) -> dict[str, Any]:
         """Return the cluster as JSON values, for the run's state file."""

@@ -201,7 +201,7 @@ def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: 
     """Load images, wait for the nodes, and return what the others see of the cluster."""
     kube = Kube.connect(folder.kubeconfig, request_timeout=settings.timeouts.request)
     with progress.phase("images"):
-        loaded = _load_images(engine, folder, settings, progress)
+        loaded, stand_ins = _load_images(engine, folder, settings, progress)
     with progress.phase("nodes"):
         nodes = await_nodes(kube, timeout=settings.timeouts.cluster_start, progress=progress)
     kube.close()
@@ -212,15 +212,24 @@ def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: 
         context=f"kind-{folder.name}",
         created=True,
         capabilities=frozenset({"containers", "iptables"}),
-        description=f"{nodes} node{'s' if nodes > 1 else ''}, {engine.program}, {loaded} images loaded",
-        details={"ports": engine.published(f"{folder.name}-control-plane")},
+        description=f"{nodes} node{'s' if nodes > 1 else ''}, {engine.program}, {loaded} images loaded"
+        + (f", {stand_ins} of them stand-ins" if stand_ins else ""),
+        details={"ports": engine.published(f"{folder.name}-control-plane"), "stand_ins": stand_ins},
     )
 
 
-def _load_images(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> int:
-    """Load those of the run's images that the engine has, so that no registry is asked; return how many."""
-    stand_ins = STAND_INS_ALLOWED in os.environ
-    present = [image for image in images(settings) if _usable(engine.inspect(image), stand_ins=stand_ins)]
+def _load_images(
+    engine: Engine, folder: KindFolder, settings: Settings, progress: Progress
+) -> tuple[int, int]:
+    """Load those of the run's images that the engine has, so that no registry is asked for them.
+
+    Returns:
+        How many were loaded, and how many of them hold stand-ins.
+    """
+    found = {image: engine.inspect(image) for image in images(settings)}
+    present = {image: _is_stand_in(facts) for image, facts in found.items() if facts is not None}
+    if STAND_INS_ALLOWED not in os.environ:
+        present = {image: stand_in for image, stand_in in present.items() if not stand_in}
     if present:
         progress.waiting(f"kind loads {len(present)} images of {engine.program}'s into the nodes")
         # In one go, which KindCluster cannot: layers that images share are then carried once.
@@ -230,9 +239,8 @@ def _load_images(engine: Engine, folder: KindFolder, settings: Settings, progres
         )
         if loaded.returncode != 0:
             raise ClusterError(f"kind could not load images into the cluster: {loaded.stderr.strip()}")
-    return len(present)
+    return len(present), sum(present.values())
 
 
-def _usable(image: dict[str, Any] | None, *, stand_ins: bool) -> bool:
-    labels = (image or {}).get("Config", {}).get("Labels") or {}
-    return image is not None and (stand_ins or STAND_IN not in labels)
+def _is_stand_in(image: dict[str, Any]) -> bool:
+    return STAND_IN in (image["Config"].get("Labels") or {})

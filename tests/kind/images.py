@@ -53,7 +53,16 @@ def remove() -> None:
 def _write_context(folder: Path) -> None:
     shutil.copy(HERE / "Dockerfile", folder)
     site, programs = folder / "site", folder / "bin"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", site, "--only-binary=:all:"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        str(site),
+        "--only-binary=:all:",
+    ]
     subprocess.run([*install, "--python-version=3.11", *PACKAGES], check=True)
     shutil.copytree(PACKAGE, site / "pytest_istio", ignore=shutil.ignore_patterns("__pycache__"))
     programs.mkdir()

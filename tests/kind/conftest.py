@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.clusters.engine import Engine, find_engine
+from pytest_istio.errors import ClusterError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE_IMAGE = "PYTEST_ISTIO_TEST_NODE_IMAGE"
+"""The environment variable that names a node image that is on this machine; without it no cluster is made."""
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH, but for what a shell script needs."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/bin")
+    monkeypatch.delenv("KIND_EXPERIMENTAL_PROVIDER", raising=False)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of others on this machine are none of these tests' business."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine of this machine."""
+    if NODE_IMAGE not in os.environ:
+        pytest.skip(f"{NODE_IMAGE} names no node image")
+    try:
+        found = find_engine()
+    except ClusterError as error:
+        pytest.skip(str(error))
+    if found.inspect(os.environ[NODE_IMAGE]) is None:
+        pytest.skip(f"{found.program} has no image {os.environ[NODE_IMAGE]}")
+    return found
+
+
+@pytest.fixture
+def node_image(engine: Engine) -> str:
+    """A node image that is on this machine."""
+    return os.environ[NODE_IMAGE]
+
+
+def containers(name: str) -> list[str]:
+    """Return the containers of the nodes of a cluster."""
+    label = f"label=io.x-k8s.kind.cluster={name}"
+    return subprocess.check_output(["docker", "ps", "-aq", "--filter", label], text=True).split()
