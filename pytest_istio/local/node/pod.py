@@ -29,6 +29,9 @@ _log = logging.getLogger(__name__)
 # Long enough for everybody to hear that the pod is leaving before it takes no more requests.
 _LEAVING = 0.15
 
+# What the containers of a pod do at the same time is one report.
+_BATCH = 0.02
+
 _RETRY_PAUSE = 0.5
 _GONE = frozenset({404, 409})
 
@@ -193,6 +196,7 @@ class PodWorker:
         """Report the status whenever it changes."""
         while True:
             await self._dirty.wait()
+            await asyncio.sleep(_BATCH)
             self._dirty.clear()
             await self._push()
 
