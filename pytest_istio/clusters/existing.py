@@ -11,6 +11,9 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+from kubernetes.config import ConfigException, list_kube_config_contexts
+
 from pytest_istio.clusters import lease
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
@@ -134,11 +137,9 @@ def _context(settings: Settings, kubeconfig: Path) -> str:
 
 
 def _contexts(kubeconfig: Path) -> list[str]:
-    from kubernetes.config import ConfigException, list_kube_config_contexts  # noqa: PLC0415 (heavy)
-
     try:
         found, _ = list_kube_config_contexts(str(kubeconfig))  # type: ignore[no-untyped-call]  # of the client
-    except (ConfigException, OSError, ValueError, TypeError, AttributeError) as error:
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
         why = " ".join(str(error).split())
         raise ClusterError(f"kubeconfig {kubeconfig} cannot be used: {why}") from error
     return sorted(each["name"] for each in found)

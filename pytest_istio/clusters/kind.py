@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,10 +174,9 @@ def _export_logs(folder: KindFolder) -> Path:
     kept.mkdir(parents=True, exist_ok=True)
     logs = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=kept))
     (folder.path / "kind.log").replace(logs / "kind.log")
-    subprocess.run(
-        [folder.program, "export", "logs", logs, "--name", folder.name],
-        env=folder.environment, capture_output=True, timeout=_DELETE_SECONDS, check=False,
-    )  # fmt: skip
+    # What kind failed for may keep it from this, too.
+    with suppress(ClusterError):
+        _run_kind(folder, "export", "logs", str(logs), "--name", folder.name, timeout=_DELETE_SECONDS)
     return logs
 
 
@@ -233,14 +233,23 @@ def _load_images(
     if present:
         progress.waiting(f"kind loads {len(present)} images of {engine.program}'s into the nodes")
         # In one go, which KindCluster cannot: layers that images share are then carried once.
-        words = [str(folder.program), "load", "docker-image", "--name", folder.name, *present]
-        loaded = subprocess.run(
-            words, env=folder.environment, capture_output=True, text=True, timeout=_LOAD_SECONDS, check=False
-        )
-        if loaded.returncode != 0:
-            raise ClusterError(f"kind could not load images into the cluster: {loaded.stderr.strip()}")
+        _run_kind(folder, "load", "docker-image", "--name", folder.name, *present, timeout=_LOAD_SECONDS)
     return len(present), sum(present.values())
 
 
 def _is_stand_in(image: dict[str, Any]) -> bool:
     return STAND_IN in (image["Config"].get("Labels") or {})
+
+
+def _run_kind(folder: KindFolder, *words: str, timeout: float) -> None:
+    """Have kind do what KindCluster cannot."""
+    shown = f"kind {' '.join(words[:2])}"
+    try:
+        done = subprocess.run(
+            [folder.program, *words], env=folder.environment, capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(f"{shown}: not done after {timeout:.0f} s for cluster {folder.name}") from error
+    if done.returncode != 0:
+        raise ClusterError(f"{shown}: failed for cluster {folder.name}: {done.stderr.strip()}")
