@@ -125,7 +125,7 @@ class _Applying:
         self._progress = progress
         self._pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="apply")
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="apply natives")
-        self._stored: dict[Ref, str] = {}
+        self._stored: dict[Ref, Object] = {}
         self._ended = Event()
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
@@ -154,7 +154,7 @@ class _Applying:
         for obj in objects:
             is_custom = (Ref.of(obj).group, obj["kind"]) in defined
             stages.setdefault("custom" if is_custom else _stage(obj["kind"]), []).append(obj)
-        before = self._versions(objects)
+        before = self._existing(objects)
 
         self._progress.waiting(f"{len(objects)} objects to be accepted by the API server")
         self._bring(stages.get("Namespace", ()))
@@ -165,7 +165,7 @@ class _Applying:
         self._bring(stages.get("custom", ()))
         natives.result()
         self._bring(stages.get("webhook", ()))
-        return self._compared([Ref.of(obj) for obj in objects], before)
+        return self._compared(objects, before)
 
     def _bring_natives(self, stages: Mapping[str, Sequence[Object]]) -> None:
         self._bring(stages.get("other", ()))
@@ -193,21 +193,42 @@ class _Applying:
         if "deletionTimestamp" in stored["metadata"]:
             wait_gone(self._kube, [ref], timeout=self._timeouts.namespace_gone, progress=self._progress)
             stored = self._retrying(self._kube.apply, obj, manager=self._manager)
-        self._stored[ref] = stored["metadata"]["resourceVersion"]
+        self._stored[ref] = stored
 
-    def _versions(self, objects: Iterable[Object]) -> dict[Ref, str]:
-        """Return the versions of the objects that exist."""
+    def _existing(self, objects: Iterable[Object]) -> dict[Ref, Object]:
+        """Return those of the objects that exist, and others of their kinds."""
         served = self._kube.served()
         places = {(obj["apiVersion"], obj["kind"], obj["metadata"].get("namespace")) for obj in objects}
         known = [place for place in places if place[:2] in served]
         found = self._pool.map(lambda place: self._kube.list(*place), known)
-        return {Ref.of(obj): obj["metadata"]["resourceVersion"] for items in found for obj in items}
+        return {Ref.of(obj): obj for items in found for obj in items}
 
-    def _compared(self, refs: Sequence[Ref], before: Mapping[Ref, str]) -> Applied:
+    def _compared(self, objects: Sequence[Object], before: Mapping[Ref, Object]) -> Applied:
+        refs = [Ref.of(obj) for obj in objects]
         created = [ref for ref in refs if ref not in before]
-        unchanged = [ref for ref in refs if before.get(ref) == self._stored[ref]]
-        changed = [ref for ref in refs if ref in before and before[ref] != self._stored[ref]]
+        changed = [
+            ref
+            for ref, obj in zip(refs, objects, strict=True)
+            if ref in before and self._is_changed(obj, before[ref], self._stored[ref])
+        ]
+        unchanged = [ref for ref in refs if ref not in {*created, *changed}]
         return Applied(tuple(created), tuple(changed), tuple(unchanged))
+
+    def _is_changed(self, given: Object, before: Object, after: Object) -> bool:
+        """Whether applying changed an object; what its controller writes meanwhile does not count."""
+        if before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]:
+            return False
+        said = given.keys() - {"metadata", "status"}
+        return self._owned(before) != self._owned(after) or any(
+            before.get(key) != after.get(key) for key in said
+        )
+
+    def _owned(self, obj: Object) -> list[Object]:
+        """Return which fields this manager owns, and since when."""
+        entries = obj["metadata"].get("managedFields") or []
+        return [
+            entry for entry in entries if (entry["manager"], entry["operation"]) == (self._manager, "Apply")
+        ]
 
 
 def _stage(kind: str) -> str:
@@ -238,6 +259,10 @@ def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) 
             namespaced = kube.resource(obj["apiVersion"], obj["kind"]).namespaced
         metadata = {**obj["metadata"], "labels": {**(obj["metadata"].get("labels") or {}), **labels}}
         namespace = metadata.pop("namespace", None)
+        for key in ("annotations", "labels"):
+            # The server does not keep an empty one, and would find a change each time that it is applied.
+            if not metadata.get(key):
+                metadata.pop(key, None)
         if namespaced:
             metadata["namespace"] = namespace or "default"
         said = {key: value for key, value in obj.items() if value is not None}

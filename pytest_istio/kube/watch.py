@@ -115,13 +115,15 @@ class Watch:
                 current.update((_key(item), item) for item in page["items"])
         except NotFoundError:
             pass
-        for key in self._known.keys() - current.keys():
-            yield Event("DELETED", self._known[key])
+        for key, before in self._known.items():
+            # What was made anew meanwhile is another object of the same name.
+            if key not in current or current[key]["metadata"]["uid"] != before["metadata"]["uid"]:
+                yield Event("DELETED", before)
         for key, item in current.items():
-            before = self._known.get(key)
-            if before is None or before["metadata"]["uid"] != item["metadata"]["uid"]:
+            known = self._known.get(key)
+            if known is None or known["metadata"]["uid"] != item["metadata"]["uid"]:
                 yield Event("ADDED", item)
-            elif before["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
+            elif known["metadata"]["resourceVersion"] != item["metadata"]["resourceVersion"]:
                 yield Event("MODIFIED", item)
         self._known = current
         yield Event("SYNCED", {})

@@ -70,6 +70,17 @@ def test_it_is_told_what_was_created_changed_and_left_alone(kube: Kube, namespac
     assert applied(kube, a | {"data": {"x": "2"}}, b).unchanged == (Ref.of(a), Ref.of(b))
 
 
+def test_empty_labels_are_no_change_each_time(kube: Kube, namespace: str) -> None:
+    obj = config_map(namespace, "a")
+    obj["metadata"] |= {"labels": {}, "annotations": None}
+
+    def once() -> Applied:
+        return apply(kube, [obj], manager="test", labels={}, timeouts=Timeouts(), progress=Told())
+
+    assert once().created
+    assert once().unchanged
+
+
 def test_an_object_without_namespace_goes_to_default(kube: Kube) -> None:
     found = applied(kube, config_map(None, "homeless"))
     assert found.created == (Ref("v1", "ConfigMap", "default", "homeless"),)
