@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,11 @@ class Running:
         with socket.socket() as client:
             return client.connect_ex((wire, wire_port)) != 0
 
+    def hosts(self, wanted: str) -> set[str]:
+        """Return the addresses of a name."""
+        text = (Path(self.cluster.details["folder"]) / "hosts").read_text()
+        return {address for address, name in map(str.split, text.splitlines()) if name == wanted}
+
     def kubectl(self, *arguments: str) -> str:
         command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", *arguments]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -106,7 +112,13 @@ def running(kube_binaries: Mapping[str, Path]) -> Iterator[Running]:
         ):
             kube.create(obj)
         wait_ready(kube, [Ref.of(DEPLOYMENT)], timeout=SECONDS, progress=Silent())
-        yield Running(cluster, local, kube)
+        cluster_running = Running(cluster, local, kube)
+        # The network follows what the control plane's controllers make of the pods.
+        deadline = Deadline(SECONDS)
+        while len(cluster_running.hosts("headless.default")) < 2:
+            assert not deadline.expired
+            time.sleep(0.05)
+        yield cluster_running
     finally:
         kube.close()
         local.stop(cluster, keep=False)
@@ -129,14 +141,9 @@ def test_a_service_without_endpoints_refuses(running: Running) -> None:
 
 
 def test_names_lead_to_services_and_to_pods_of_headless_ones(running: Running) -> None:
-    lines = [
-        line.split() for line in (Path(running.cluster.details["folder"]) / "hosts").read_text().splitlines()
-    ]
-    assert [running.awaited("details")["spec"]["clusterIP"], "details.default"] in lines
+    assert running.hosts("details.default") == {running.awaited("details")["spec"]["clusterIP"]}
     pods = running.kube.list("v1", "Pod", "default", labels="app=details")
-    assert {pod["status"]["podIP"] for pod in pods} == {
-        address for address, name in lines if name == "headless.default"
-    }
+    assert running.hosts("headless.default") == {pod["status"]["podIP"] for pod in pods}
 
 
 def test_the_api_server_reaches_pods_and_services(running: Running) -> None:
