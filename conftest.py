@@ -1,8 +1,8 @@
 """Makes the checkout runnable as it is, installed or not."""
 
-import sys
+from importlib.metadata import entry_points
 
-# Registered by its entry point already where the project is installed.
-INSTALLED = "pytest_istio.plugin" in sys.modules
+# Where the project is installed, pytest has found the plugin already.
+INSTALLED = any(entry.name == "istio" for entry in entry_points(group="pytest11"))
 
 pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "pytest_istio.plugin"]

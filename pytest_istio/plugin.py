@@ -6,13 +6,14 @@ Nothing heavy is imported here: an unrelated test run pays for every module.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 # Before they are imported, so that their asserts, too, show the values that they compared.
 pytest.register_assert_rewrite("pytest_istio.conformance", "pytest_istio.suites")
 
-from pytest_istio import settings as options  # noqa: E402  (after the line above)
+from pytest_istio import reading  # noqa: E402  (after the line above)
 from pytest_istio.conformance.check import MARKER, check_of  # noqa: E402
 from pytest_istio.errors import PytestIstioError  # noqa: E402
 from pytest_istio.fixtures import (  # noqa: E402  (a plugin's fixtures are those in its namespace)
@@ -30,6 +31,9 @@ from pytest_istio.fixtures import (  # noqa: E402  (a plugin's fixtures are thos
     routes,
 )
 from pytest_istio.stash import RUN, SETTINGS  # noqa: E402
+
+if TYPE_CHECKING:
+    from pytest_istio.settings import Settings
 
 __all__ = [
     "_istio_mesh_shared",
@@ -49,7 +53,7 @@ __all__ = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    options.add_options(parser)
+    reading.add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help or config.option.version:
         return
     try:
-        settings = options.read(config, os.environ)
+        settings = reading.read(config, os.environ)
         config.stash[SETTINGS] = settings
         if settings.istio_version is None:
             _register_unasked(config)
@@ -92,7 +96,7 @@ def _register_unasked(config: pytest.Config) -> None:
     config.pluginmanager.register(Unasked(), "istio-unasked")
 
 
-def _register_run(config: pytest.Config, settings: options.Settings) -> None:
+def _register_run(config: pytest.Config, settings: Settings) -> None:
     from pytest_istio.conformance import outcomes
     from pytest_istio.istio.catalog import release
     from pytest_istio.report import writers

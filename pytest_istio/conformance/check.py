@@ -51,9 +51,7 @@ class Check:
             ValueError: The marker does not describe a check.
         """
         if len(mark.args) != 1 or not IDENTITY.fullmatch(str(mark.args[0])):
-            raise ValueError(
-                f"istio marker: its one argument must be an id such as ING-002, not {mark.args!r}"
-            )
+            raise ValueError(f"istio marker: expected one argument, an id like ING-002, got {mark.args!r}")
         if unknown := set(mark.kwargs) - {field.name for field in fields(cls)[1:]}:
             raise ValueError(f"istio marker of {mark.args[0]}: unknown {', '.join(sorted(unknown))}")
         check = cls(mark.args[0], **{name: _frozen(value) for name, value in mark.kwargs.items()})

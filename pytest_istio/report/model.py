@@ -20,7 +20,7 @@ class CheckResult:
         level: ``core`` or ``extended``.
         title: The first line of its specification.
         outcome: One of `COUNTED`.
-        duration: Seconds, with set-up and teardown.
+        duration: Seconds of the check itself, without set-up.
         message: Why it failed, was blocked or skipped.
     """
 

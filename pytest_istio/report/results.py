@@ -33,7 +33,7 @@ class Results:
                 chosen.level,
                 chosen.title,
                 _outcome(reports),
-                sum(report.duration for report in reports),
+                sum(report.duration for report in reports if report.when == "call"),
                 _message(reports),
             )
             for node, reports in self._reports.items()

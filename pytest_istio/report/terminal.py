@@ -66,13 +66,15 @@ def explain_kept(reporter: TerminalReporter, cluster: Cluster) -> None:
     reporter.write_line(
         f"  export KUBECONFIG={cluster.kubeconfig}; kubectl{context} get pods --all-namespaces"
     )
-    reporter.write_line("  pytest-istio cleanup")
+    reporter.write_line(f"  pytest-istio cleanup{'' if cluster.created else context}")
 
 
 def verdict(report: Report) -> str:
     """Return the run in one line, which on a cluster without containers says that it was a rehearsal."""
     assert report.cluster
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts().items() if count)
+    counts = (
+        ", ".join(f"{count} {outcome}" for outcome, count in report.counts().items() if count) or "no checks"
+    )
     text = (
         f"istio {report.istio['version']} on {report.cluster['provider']}, profile {report.profile}: {counts}"
     )

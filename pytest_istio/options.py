@@ -1,0 +1,249 @@
+"""The options, as a table: each is a row, and its value is checked here, before anything is started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_istio.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["OPTIONS", "Option"]
+
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+# RFC 1123, what the API server demands of a namespace's name.
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def _version(value: str, _folder: Path) -> str:
+    if not VERSION.fullmatch(value):
+        raise ValueError("is not a version such as 1.0.5")
+    return value
+
+
+def _namespace(value: str, _folder: Path) -> str:
+    if not LABEL.fullmatch(value):
+        raise ValueError("is not a namespace: lower-case letters, digits and '-', at most 63")
+    return value
+
+
+def _text(value: str, _folder: Path) -> str:
+    return value
+
+
+def _choice(*choices: str) -> Callable[[str, Path], str]:
+    def convert(value: str, _folder: Path) -> str:
+        if value not in choices:
+            raise ValueError(f"is none of {', '.join(choices)}")
+        return value
+
+    return convert
+
+
+def _file(value: str, folder: Path) -> Path:
+    return folder / Path(value).expanduser()
+
+
+def _existing(value: str, folder: Path) -> Path:
+    path = _file(value, folder)
+    if not path.exists():
+        raise ValueError(f"does not exist (looked for {path})")
+    return path
+
+
+def _nodes(value: str, _folder: Path) -> int:
+    if not re.fullmatch(r"[1-9]", value):
+        raise ValueError("is not a number from 1 to 9")
+    return int(value)
+
+
+def _timeouts(value: str, _folder: Path) -> Timeouts:
+    try:
+        factor = float(value)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 100:  # noqa: PLR2004 (also keeps out inf and nan)
+        raise ValueError("is not a number above 0, at most 100")
+    return Timeouts().scaled(factor)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting, as the user may give it.
+
+    Attributes:
+        name: The last part of ``--istio-…``, ``PYTEST_ISTIO_…`` and ``istio_…``.
+        field: The field of `Settings` that takes the value; its default is the option's.
+        metavar: What help shows for the value.
+        convert: Turns a text, and the folder that a relative path starts from, into the value; a
+            ValueError's text goes on from the value: "is not a number".
+        help: A sentence with the reason.
+        many: Whether the option may be repeated; the environment's value is split at ``os.pathsep``, the ini
+            file's into lines.
+        pytest_kind: The name of pytest-kind's own option for the same, which counts where ours is not given.
+    """
+
+    name: str
+    field: str
+    metavar: str
+    convert: Callable[[str, Path], Any]
+    help: str
+    many: bool = False
+    pytest_kind: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The option of the command line."""
+        return f"--istio-{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"PYTEST_ISTIO_{self.name.replace('-', '_').upper()}"
+
+    @property
+    def ini(self) -> str:
+        """The name in the ini file, and of argparse's attribute."""
+        return f"istio_{self.name.replace('-', '_')}"
+
+
+OPTIONS = (
+    Option(
+        name="version",
+        field="istio_version",
+        metavar="X.Y.Z",
+        convert=_version,
+        help="Istio release to check; without it the checks are skipped.",
+    ),
+    Option(
+        name="cluster",
+        field="cluster",
+        metavar="{auto,kind,existing,local}",
+        convert=_choice("auto", "kind", "existing", "local"),
+        help="Where Kubernetes comes from. auto: existing if a context is named, else kind if a container "
+        "engine answers, else local (embedded, no containers, so a rehearsal). Default: auto.",
+    ),
+    Option(
+        name="context",
+        field="context",
+        metavar="NAME",
+        convert=_text,
+        help="Context of an existing cluster; named, so that no other one is touched.",
+    ),
+    Option(
+        name="allow-context",
+        field="allowed_contexts",
+        metavar="NAME",
+        convert=_text,
+        help="Context on whose cluster Istio may be installed, and removed again. May be repeated.",
+        many=True,
+    ),
+    Option(
+        name="kubeconfig",
+        field="kubeconfig",
+        metavar="FILE",
+        convert=_existing,
+        help="Kubeconfig of an existing cluster, if it is not in the usual place.",
+    ),
+    Option(
+        name="namespace",
+        field="namespace",
+        metavar="NAME",
+        convert=_namespace,
+        help="Namespace of the control plane. Default: istio-system.",
+    ),
+    Option(
+        name="keep",
+        field="keep",
+        metavar="{never,failed,always}",
+        convert=_choice("never", "failed", "always"),
+        help="Whether a cluster that the run made stays, so that one can look into it. Default: never.",
+        pytest_kind="keep_cluster",
+    ),
+    Option(
+        name="manifests",
+        field="manifests",
+        metavar="PATH",
+        convert=_existing,
+        help="Rendered YAML of Istio, file or folder, to check just these bytes. Default: the bundled set.",
+    ),
+    Option(
+        name="injection",
+        field="injection",
+        metavar="{manual,automatic}",
+        convert=_choice("manual", "automatic"),
+        help="How bookinfo gets sidecars: written into its manifests, or by the admission webhook. "
+        "Default: manual.",
+    ),
+    Option(
+        name="profile",
+        field="profile",
+        metavar="{smoke,core,extended}",
+        convert=_choice("smoke", "core", "extended"),
+        help="Which checks run: a first answer, what every mesh must do, or everything. Default: core.",
+    ),
+    Option(
+        name="report",
+        field="reports",
+        metavar="FILE",
+        convert=_file,
+        help="Write the conformance report here; .yaml or .json says in which form. May be repeated.",
+        many=True,
+    ),
+    Option(
+        name="timeout-factor",
+        field="timeouts",
+        metavar="NUMBER",
+        convert=_timeouts,
+        help="Multiplies every bound on waiting, for slow machines. Default: 1.",
+    ),
+    Option(
+        name="kube-binaries",
+        field="kube_binaries",
+        metavar="FOLDER",
+        convert=_existing,
+        help="Programs of the Kubernetes control plane for the local cluster, to save the download.",
+    ),
+    Option(
+        name="kind-image",
+        field="kind_image",
+        metavar="IMAGE",
+        convert=_text,
+        help="Node image for kind, so the Kubernetes version. Default: one that the Istio version supports.",
+        pytest_kind="kind_image",
+    ),
+    Option(
+        name="kind-name",
+        field="kind_name",
+        metavar="NAME",
+        convert=_namespace,
+        help="Name of the cluster that kind makes. Default: a new one each time, so that runs do not meet.",
+        pytest_kind="cluster_name",
+    ),
+    Option(
+        name="kind-nodes",
+        field="kind_nodes",
+        metavar="NUMBER",
+        convert=_nodes,
+        help="Nodes of the cluster that kind makes, the first with the control plane. Default: 1.",
+    ),
+    Option(
+        name="kind-config",
+        field="kind_config",
+        metavar="FILE",
+        convert=_existing,
+        help="kind's own configuration file, for what has no option here; the gateway's ports are added.",
+    ),
+    Option(
+        name="kind-program",
+        field="kind_program",
+        metavar="FILE",
+        convert=_existing,
+        help="kind's program. Default: that on PATH, else the official download, checked.",
+        pytest_kind="kind_bin",
+    ),
+)

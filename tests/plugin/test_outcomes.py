@@ -1,0 +1,141 @@
+"""Passed, failed, blocked and skipped are kept apart, in what is shown and in the exit code."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.plugin.conftest import BROKEN_MESH, FakeCluster
+
+CHECKS = """
+    import pytest
+
+    @pytest.mark.istio("PRE-001")
+    def test_passes(istio_cluster): pass
+
+    @pytest.mark.istio("CP-001")
+    @pytest.mark.parametrize("component", ["istio-pilot", "istio-galley"])
+    def test_available(mesh, component):
+        assert not mesh.problems(f"CP-001[{component}]")
+
+    @pytest.mark.istio("BKI-005", requires=["CP-001[istio-galley]", "CP-001[istio-pilot]"])
+    def test_blocked(gateway): pass
+
+    @pytest.fixture
+    def gateway(mesh):
+        raise RuntimeError("made before the prerequisite was looked at")
+
+    @pytest.mark.istio("PRE-009", capabilities=["iptables", "containers"])
+    def test_incapable(istio_cluster): pass
+"""
+OUTCOMES = {
+    "PRE-001": "passed",
+    "CP-001[istio-pilot]": "failed",
+    "CP-001[istio-galley]": "passed",
+    "BKI-005": "blocked",
+    "PRE-009": "skipped",
+}
+BLOCKED_BY = "CP-001[istio-pilot]: Deployment istio-pilot; seen: 0 of 1 available"
+
+
+@pytest.fixture
+def files(fake_cluster: FakeCluster) -> FakeCluster:
+    fake_cluster.pytester.makeconftest(BROKEN_MESH)
+    fake_cluster.pytester.makepyfile(CHECKS)
+    return fake_cluster
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_each_in_its_category(files: FakeCluster, workers: tuple[str, ...]) -> None:
+    result = files.run_apart("--istio-report=report.json", "--junitxml=junit.xml", *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    # pytest-xdist mixes the order of reports.
+    result.stdout.re_match_lines_random(
+        [
+            r"all\s+2\s+1\s+1\s+1\s+0",
+            rf"blocked: BKI-005: by {BLOCKED_BY}".replace("[", r"\[").replace("]", r"\]"),
+            r"skipped: PRE-009: a fake cluster has no iptables",
+            r"=.* 1 failed, 2 passed, 1 skipped, 1 blocked in .*=",
+        ]
+    )
+    report = json.loads((files.pytester.path / "report.json").read_text())
+    assert {check["id"]: check["outcome"] for check in report["checks"]} == OUTCOMES
+    assert report["exit_status"] == 1
+
+    junit = ET.parse(files.pytester.path / "junit.xml")
+    properties = [
+        {each.get("name"): each.get("value") for each in case.iter("property")}
+        for case in junit.iter("testcase")
+    ]
+    assert {each["istio_check"]: each["istio_outcome"] for each in properties} == OUTCOMES
+
+
+def test_blocked_alone_fails_the_run(files: FakeCluster) -> None:
+    result = files.run("-k", "blocked")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*1 blocked*"])
+
+
+def test_blocked_is_shown_as_such(files: FakeCluster) -> None:
+    files.run("-v", "-k", "blocked").stdout.fnmatch_lines(["*::test_blocked BLOCKED *"])
+
+
+def test_skipped_alone_does_not_fail_the_run(files: FakeCluster) -> None:
+    assert files.run("-k", "incapable").ret == 0
+
+
+def test_what_the_prerequisite_cannot_tell_blocks_too(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import pytest
+        from pytest_istio.errors import ClusterError
+
+        @pytest.fixture(scope="session")
+        def mesh(istio_cluster):
+            class Mesh:
+                def problems(self, check_id, *, bookinfo=None, gateway=None):
+                    raise ClusterError("the API server does not answer")
+            return Mesh()
+
+        @pytest.mark.istio("CP-004", requires=["CP-001"])
+        def test_it(mesh): pass
+        """
+    )
+    result = fake_cluster.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["blocked: CP-004: by CP-001: the API server does not answer"])
+
+
+def test_failure_in_teardown_is_a_failed_check(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def leaves_something(): yield; assert not "left behind"
+
+        @pytest.mark.istio("PRE-001")
+        def test_it(istio_cluster, leaves_something): pass
+        """
+    )
+    fake_cluster.run("--istio-report=report.json")
+    report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
+    assert report["checks"][0]["outcome"] == "failed"
+
+
+def test_crashed_worker_fails_its_check(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        @pytest.mark.istio("PRE-001")
+        def test_it(istio_cluster): os._exit(1)
+        """
+    )
+    fake_cluster.run_apart("-n1", "--max-worker-restart=0", "--istio-report=report.json")
+    report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
+    assert [(check["id"], check["outcome"]) for check in report["checks"]] == [("PRE-001", "failed")]
+    assert fake_cluster.notes[-1] == "stopped"

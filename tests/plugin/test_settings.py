@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.conformance.profiles import PROFILES
+from pytest_istio.options import OPTIONS, Option
+from pytest_istio.stash import SETTINGS
+from pytest_istio.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from pytest_istio.settings import Settings
+
+GOOD = {
+    "version": ("1.0.5", "1.0.6", "1.0.7"),
+    "cluster": ("existing", "auto", "existing"),
+    "context": ("one", "two", "three"),
+    "kubeconfig": ("one.yaml", "two.yaml", "three.yaml"),
+    "namespace": ("one", "two", "three"),
+    "keep": ("never", "failed", "always"),
+    "manifests": ("one.yaml", "two.yaml", "three.yaml"),
+    "injection": ("manual", "automatic", "manual"),
+    "profile": ("smoke", "core", "extended"),
+    "report": ("one.json", "two.yaml", "three.yml"),
+    "timeout-factor": ("1", "2", "0.5"),
+    "kube-binaries": ("one.yaml", "two.yaml", "three.yaml"),
+    "allow-context": ("one", "two", "three"),
+    "kind-image": ("one", "two", "three"),
+    "kind-name": ("one", "two", "three"),
+    "kind-nodes": ("1", "2", "3"),
+    "kind-config": ("one.yaml", "two.yaml", "three.yaml"),
+    "kind-program": ("one.yaml", "two.yaml", "three.yaml"),
+}
+BAD = {
+    "version": ("1.0", "is not a version such as 1.0.5"),
+    "cluster": ("minikube", "is none of auto, kind, existing, local"),
+    "kubeconfig": ("missing", "does not exist (looked for "),
+    "namespace": ("Istio System", "is not a namespace: "),
+    "keep": ("yes", "is none of never, failed, always"),
+    "manifests": ("missing", "does not exist (looked for "),
+    "injection": ("none", "is none of manual, automatic"),
+    "profile": ("all", "is none of smoke, core, extended"),
+    "report": ("report.doc", "must end in one of "),
+    "timeout-factor": ("nan", "is not a number above 0, at most 100"),
+    "kube-binaries": ("missing", "does not exist (looked for "),
+    "kind-name": ("Kind!", "is not a namespace: "),
+    "kind-nodes": ("0", "is not a number from 1 to 9"),
+    "kind-config": ("missing", "does not exist (looked for "),
+    "kind-program": ("missing", "does not exist (looked for "),
+}
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+@pytest.fixture(autouse=True)
+def _files(pytester: pytest.Pytester) -> None:
+    for name in ("one", "two", "three"):
+        (pytester.path / f"{name}.yaml").touch()
+
+
+def settings_of(pytester: pytest.Pytester, *arguments: str) -> Settings:
+    return pytester.parseconfigure(*arguments).stash[SETTINGS]
+
+
+def converted(option: Option, text: str, folder: Path) -> object:
+    value = option.convert(text, folder)
+    return (value,) if option.many else value
+
+
+def test_every_option_is_tried_here() -> None:
+    assert set(GOOD) == set(BY_NAME)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_command_line_wins_over_environment_over_ini(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    option = BY_NAME[name]
+    in_ini, in_environment, on_command_line = GOOD[name]
+    pytester.makeini(f"[pytest]\n{option.ini} = {in_ini}\n")
+
+    settings = settings_of(pytester)
+    assert getattr(settings, option.field) == converted(option, in_ini, pytester.path)
+    assert settings.sources[option.field] == "ini"
+
+    monkeypatch.setenv(option.variable, in_environment)
+    settings = settings_of(pytester)
+    assert getattr(settings, option.field) == converted(option, in_environment, pytester.path)
+    assert settings.sources[option.field] == "environment"
+
+    settings = settings_of(pytester, f"--istio-{name}={on_command_line}")
+    assert getattr(settings, option.field) == converted(option, on_command_line, pytester.path)
+    assert settings.sources[option.field] == "option"
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_value_is_one_line_that_names_its_place(pytester: pytest.Pytester, name: str) -> None:
+    value, complaint = BAD[name]
+    result = pytester.runpytest_inprocess("--istio-version=1.0.5", f"--istio-{name}={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = filter(None, result.errlines)
+    assert line.startswith(f"ERROR: --istio-{name}: '{value}' {complaint}")
+    assert not result.outlines
+
+
+def test_bad_value_names_environment_and_ini(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ini = pytester.makeini("[pytest]\nistio_profile = all\n")
+    pytester.runpytest_inprocess().stderr.fnmatch_lines(
+        [f"ERROR: istio_profile in {ini}: 'all' is none of *"]
+    )
+    monkeypatch.setenv("PYTEST_ISTIO_PROFILE", "most")
+    pytester.runpytest_inprocess().stderr.fnmatch_lines(["ERROR: PYTEST_ISTIO_PROFILE: 'most' is none of *"])
+
+
+def test_bad_value_stops_the_controller_before_its_workers(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("-n2", "--istio-version=1.0.5", "--istio-cluster=minikube")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert len(list(filter(None, result.errlines))) == 1
+    result.stdout.no_fnmatch_line("*gw0*")
+
+
+def test_unknown_version_names_the_nearest(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--istio-version=0.8.0")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *0.8*nearest*1.0*"])
+
+
+def test_existing_cluster_contradicts_one_that_is_made(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--istio-context=mine", "--istio-cluster=local")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --istio-context and --istio-kubeconfig name an existing cluster*"])
+
+
+def test_report_into_missing_folder_is_found_out_before_the_run(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--istio-version=1.0.5", "--istio-report=missing/report.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --istio-report: the folder */missing does not exist"])
+
+
+def test_help_and_version_work_whatever_the_settings(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nistio_profile = all\n")
+    result = pytester.runpytest_inprocess("--help")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines([f"*{option.flag}=*" for option in OPTIONS])
+    assert pytester.runpytest_inprocess("--version").ret == 0
+
+
+def test_value_may_follow_after_a_space(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(istio_settings): assert istio_settings.istio_version == '1.0.5'")
+    result = pytester.runpytest_inprocess("--istio-version", "1.0.5", str(pytester.path), "--setup-plan")
+    assert result.ret == 0
+
+
+def test_reports_may_be_several(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = pytester.path
+    given = settings_of(pytester, "--istio-report=a.yaml", "--istio-report=b.json")
+    assert given.reports == (here / "a.yaml", here / "b.json")
+    pytester.makeini("[pytest]\nistio_report =\n    a.yaml\n    b.json\n")
+    assert settings_of(pytester).reports == (here / "a.yaml", here / "b.json")
+    monkeypatch.setenv("PYTEST_ISTIO_REPORT", os.pathsep.join(["c.yaml", "d.json"]))
+    assert settings_of(pytester).reports == (here / "c.yaml", here / "d.json")
+
+
+def test_paths_of_the_ini_file_start_where_it_lies(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\nistio_report = a.yaml\n")
+    inner = pytester.mkdir("inner")
+    monkeypatch.chdir(inner)
+    assert settings_of(pytester).reports == (pytester.path / "a.yaml",)
+    assert settings_of(pytester, "--istio-report=a.yaml").reports == (inner / "a.yaml",)
+
+
+def test_factor_scales_every_bound(pytester: pytest.Pytester) -> None:
+    assert settings_of(pytester, "--istio-timeout-factor=2").timeouts == Timeouts().scaled(2)
+
+
+def test_profiles_are_those_that_can_be_chosen() -> None:
+    assert BY_NAME["profile"].metavar == f"{{{','.join(PROFILES)}}}"
+    for name in PROFILES:
+        BY_NAME["profile"].convert(name, Path())
