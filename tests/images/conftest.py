@@ -7,13 +7,14 @@ import pytest
 from tests.images.pods import Pods, running_pods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
-def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+def pods(kube_binaries: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     """A control plane on which programs of images run."""
-    with running_pods(tmp_path_factory.mktemp("pods")) as running:
+    with running_pods(kube_binaries, tmp_path_factory.mktemp("pods")) as running:
         yield running
 
 

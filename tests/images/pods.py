@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from unittest import mock
 from urllib.parse import urlsplit
@@ -23,26 +22,16 @@ import yaml
 from pytest_istio.local.controlplane import ControlPlane, running_control_plane
 from pytest_istio.local.images.cluster_api import ApiError, ClusterApi
 from pytest_istio.local.processes import die_with_parent
-from pytest_istio.local.versions import PROGRAMS
 from pytest_istio.paths import fixtures_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 Object = dict[str, Any]
 T = TypeVar("T")
 
 _ACCOUNT = "var/run/secrets/kubernetes.io/serviceaccount"
-
-
-def kube_binaries() -> dict[str, Path]:
-    """Return the programs of a control plane, or skip the test."""
-    folder = os.environ.get("KUBEBUILDER_ASSETS", "")
-    found = {name: shutil.which(name, path=f"{folder}:{os.environ['PATH']}") for name in PROGRAMS}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} neither in KUBEBUILDER_ASSETS nor on PATH")
-    return {name: Path(path) for name, path in found.items() if path is not None}
 
 
 def eventually(condition: Callable[[], T], *, timeout: float = 15.0) -> T:
@@ -277,9 +266,9 @@ def istio_objects(*kinds: str, owner: str = "") -> list[Object]:
 
 
 @contextmanager
-def running_pods(folder: Path) -> Iterator[Pods]:
+def running_pods(programs: Mapping[str, Path], folder: Path) -> Iterator[Pods]:
     """Run a control plane with the namespace istio-system and the bundled accounts and roles."""
-    with running_control_plane(kube_binaries()) as plane:
+    with running_control_plane(programs) as plane:
         pods = Pods(plane, folder)
         pods.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}})
         pods.apply(*istio_objects("ServiceAccount", "ClusterRole", "ClusterRoleBinding"))

@@ -21,7 +21,7 @@ from pytest_istio.settings import Settings
 from pytest_istio.timeouts import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pytest_istio.bookinfo import Bookinfo
     from pytest_istio.gateway import Gateway
@@ -60,14 +60,8 @@ class Installed:
         return "\n".join(observations.observe(check_id, subject))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "cluster: starts a cluster of its own, hence needs Kubernetes' programs."
-    )
-
-
 @pytest.fixture(scope="session")
-def local() -> Iterator[Installed]:
+def local(kube_binaries: Mapping[str, Path]) -> Iterator[Installed]:
     provider = LocalProvider()
     with ExitStack() as held:
         cluster = provider.start(SETTINGS, Silent())

@@ -19,10 +19,9 @@ from pytest_istio.local.controlplane import running_control_plane
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
 from pytest_istio.timeouts import Timeouts
-from tests.images.pods import kube_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pytest_istio.kube.objects import Object
@@ -32,9 +31,9 @@ NOBODY = "127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
+def plane(kube_binaries: Mapping[str, Path]) -> Iterator[ControlPlane]:
     """A cluster without nodes."""
-    with running_control_plane(kube_binaries()) as plane:
+    with running_control_plane(kube_binaries) as plane:
         yield plane
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from pytest_istio.kube.client import Kube
 from pytest_istio.local.controlplane import running_control_plane
-from tests.images.pods import kube_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pytest_istio.local.controlplane import ControlPlane
 
@@ -18,9 +18,9 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[ControlPlane]:
+def plane(kube_binaries: Mapping[str, Path]) -> Iterator[ControlPlane]:
     """A control plane without nodes: what runs pods is played by `tests.kube.pods`."""
-    with running_control_plane(kube_binaries()) as plane:
+    with running_control_plane(kube_binaries) as plane:
         yield plane
 
 

@@ -12,12 +12,12 @@ from pytest_istio.kube.client import Kube
 from pytest_istio.kube.errors import KubeError, NotFoundError, UnreachableError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, wait_ready
-from tests.images.pods import kube_binaries
 from tests.kube.told import Told
 from tests.local.node.cluster import running_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Object = dict[str, Any]
 
@@ -25,9 +25,9 @@ PROBE = {"httpGet": {"port": 8080, "path": "/"}}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Kube]:
+def cluster(kube_binaries: Mapping[str, Path]) -> Iterator[Kube]:
     """A cluster with a node."""
-    with running_cluster(kube_binaries()) as (kubeconfig, _):
+    with running_cluster(kube_binaries) as (kubeconfig, _):
         kube = Kube.connect(kubeconfig)
         yield kube
         kube.close()

@@ -5,20 +5,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.images.pods import kube_binaries
 from tests.local.node.cluster import Namespace, eventually, running_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[tuple[Path, Path]]:
+def cluster(kube_binaries: Mapping[str, Path]) -> Iterator[tuple[Path, Path]]:
     """A cluster with the programs of these tests: its kubeconfig and the folder of its pods."""
-    with running_cluster(kube_binaries()) as running:
+    with running_cluster(kube_binaries) as running:
         yield running
 
 

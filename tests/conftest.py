@@ -1,0 +1,60 @@
+"""What all tests share: the Kubernetes programs, and the marker of what needs them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.local.binaries import find_binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class _Shown:
+    """Progress on the terminal: a first build takes minutes."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+        self._last = ""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.waiting(name)
+        yield
+
+    def waiting(self, what: str) -> None:
+        what = what.partition(",")[0]
+        if what != self._last:
+            self._last = what
+            with self._capture.global_and_fixture_disabled():
+                print(f"\n{what}", flush=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "cluster: starts a cluster of its own; set by itself on tests that need Kubernetes' programs.",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kube_binaries" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def kube_binaries(pytestconfig: pytest.Config) -> Mapping[str, Path]:
+    """The programs of a control plane: found, fetched or built."""
+    folder = os.environ.get("PYTEST_ISTIO_KUBE_BINARIES")
+    try:
+        return find_binaries(Path(folder) if folder else None, _Shown(pytestconfig))
+    except ClusterError as error:
+        pytest.skip(str(error))
