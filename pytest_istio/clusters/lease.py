@@ -75,8 +75,8 @@ class Lease:
             "metadata": {
                 "name": NAME,
                 "namespace": NAMESPACE,
-                "labels": {RUN_LABEL: run},
-                "annotations": {VERSION: istio_version},
+                # Not a label: it goes after all that bears the run's.
+                "annotations": {RUN_LABEL: run, VERSION: istio_version},
             },
             "spec": {
                 "holderIdentity": f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}",
@@ -122,12 +122,12 @@ def owner(kube: Kube) -> Owner | None:
     if lease is None:
         return None
     metadata, spec = lease["metadata"], lease["spec"]
-    annotations = metadata.get("annotations") or {}
+    annotations = metadata["annotations"]
     renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
     fresh = datetime.now(timezone.utc) - renewed < timedelta(seconds=spec["leaseDurationSeconds"])
     kept = KEPT in annotations
     return Owner(
-        run=metadata["labels"][RUN_LABEL],
+        run=annotations[RUN_LABEL],
         holder=spec["holderIdentity"],
         since=metadata["creationTimestamp"],
         alive=fresh and not kept,

@@ -10,6 +10,7 @@ from pytest_istio.istio.mesh import RUN_LABEL
 from pytest_istio.kube.apply import delete
 from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.wait import wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,9 +62,17 @@ def remove(
     found = made_by(kube, run)
     # First who makes things: as long as they run, they make again what is deleted.
     workloads = [ref for ref in found if ref.kind in CONTROLLERS]
+    pods = _pods_in(kube, {ref.namespace for ref in workloads}, found)
     delete(kube, workloads, timeouts=timeouts, progress=progress)
+    wait_gone(kube, pods, timeout=timeouts.namespace_gone, progress=progress)
     rest = [ref for ref in found if ref.kind not in CONTROLLERS]
     delete(kube, [*rest, *_made_by_istio(kube, release, since)], timeouts=timeouts, progress=progress)
+
+
+def _pods_in(kube: Kube, namespaces: Iterable[str | None], found: Iterable[Ref]) -> list[Ref]:
+    """Return the pods in those of the namespaces that the run made, where all are its own."""
+    made = {ref.name for ref in found if ref.kind == "Namespace"}
+    return [Ref.of(pod) for name in made.intersection(namespaces) for pod in kube.list("v1", "Pod", name)]
 
 
 def _labelled(kube: Kube, kind: tuple[str, str], run: str) -> list[Object]:

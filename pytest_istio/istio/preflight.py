@@ -171,7 +171,7 @@ def _forbidden(kube: Kube, namespace: str, kind: tuple[str, str], objects: Seque
 
 
 def _previous(kube: Kube) -> list[str]:
-    """Return what there is of an Istio: definitions and webhooks, which belong to the whole cluster."""
+    """Return what there is of an Istio: definitions, webhooks, and certificates of workloads."""
     found = [
         f"{kind} {each['metadata']['name']}"
         for api_version, kind, word in (
@@ -182,6 +182,8 @@ def _previous(kube: Kube) -> list[str]:
         for each in kube.list(api_version, kind)
         if word in each["metadata"]["name"]
     ]
+    certificates = kube.list("v1", "Secret", fields="type=istio.io/key-and-cert")
+    found += [str(Ref.of(each)) for each in certificates]
     if not found:
         return []
     return [
