@@ -1,0 +1,75 @@
+"""An injector that does not ask whether a pod wants a sidecar, in the place of the installed one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import tempfile
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from pytest_istio.istio.inject import InjectionConfig, json_patch
+from pytest_istio.local.pki import Authority
+
+if TYPE_CHECKING:
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.objects import Ref
+
+__all__ = ["EagerInjector"]
+
+LOOPBACK = "127.0.0.1"
+
+
+class EagerInjector:
+    """Serves the webhook of a MutatingWebhookConfiguration from here, and injects whatever it is shown."""
+
+    def __init__(self, kube: Kube, webhook: Ref) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="eager-injector-")
+        authority = Authority(Path(self._folder.name))
+        pair = authority.issue("server", "injector", addresses=[LOOPBACK])
+        config_maps = [
+            kube.get("v1", "ConfigMap", name, "istio-system") for name in ("istio", "istio-sidecar-injector")
+        ]
+        config = InjectionConfig.from_manifests(config_maps)
+        self._server = ThreadingHTTPServer((LOOPBACK, 0), partial(_Answering, config))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        found = kube.get(webhook.api_version, webhook.kind, webhook.name)
+        found["webhooks"][0]["clientConfig"] = {
+            "url": f"https://{LOOPBACK}:{self._server.server_port}/inject",
+            "caBundle": base64.b64encode(authority.certificate.read_bytes()).decode(),
+        }
+        kube.replace(found)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._folder.cleanup()
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def __init__(self, config: InjectionConfig, *args: object) -> None:
+        self._config = config
+        super().__init__(*args)  # type: ignore[arg-type]  # as the server gives them
+
+    def do_POST(self) -> None:  # as the base class calls it
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = review["request"]
+        patch = base64.b64encode(json.dumps(json_patch(request["object"], self._config)).encode()).decode()
+        response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
+        answer = {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: what is printed here would be in the middle of pytest's lines."""
