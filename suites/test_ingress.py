@@ -11,13 +11,17 @@ from pytest_istio.findings import finding, report
 from pytest_istio.istio import observations
 
 if TYPE_CHECKING:
-    from pytest_istio.fixtures import Routes
     from pytest_istio.gateway import Gateway
     from pytest_istio.istio.mesh import Mesh
+    from pytest_istio.routes import Routes
 
 HERE = Path(__file__).parent
-REACHABLE = ["CP-001[istio-pilot]", "CP-001[istio-ingressgateway]", "ING-001", "BKI-001"]
+REACHABLE = ["CP-001[istio-pilot]", "CP-001[istio-ingressgateway]", "ING-001", "BKI-001", "BKI-003"]
 ANSWERING = [*REACHABLE, "ING-002"]
+ROUTING = ["CP-001[istio-galley]", *ANSWERING]
+"""Galley's webhook stands before every change of a route."""
+UPSTREAM = "x-envoy-upstream-service-time"
+"""The header that Envoy adds to what a service behind it has answered, and to nothing else."""
 
 
 @pytest.mark.istio("ING-001", level="core", requires=["CP-001[istio-ingressgateway]"])
@@ -57,6 +61,7 @@ def test_unknown_path_is_404(gateway: Gateway) -> None:
         seen=f"server: {answer.headers.get('server', 'no such header')}",
         cause="something else listens at the gateway's address",
     )
+    assert UPSTREAM not in answer.headers, _let_through(gateway, "/no-such-path")
 
 
 @pytest.mark.istio("ING-004", level="core", requires=ANSWERING)
@@ -73,11 +78,14 @@ def test_only_declared_paths_are_open(gateway: Gateway) -> None:
         status = gateway.get(path).status_code
         assert status != 404, _answered(gateway, path, "routed to productpage, so not 404", status)
     for path in ("/details/0", "/ratings/0", "/reviews/0"):
-        status = gateway.get(path).status_code
-        assert status == 404, _answered(gateway, path, "404, since it is not declared", status)
+        answer = gateway.get(path)
+        assert answer.status_code == 404, _answered(
+            gateway, path, "404, since it is not declared", answer.status_code
+        )
+        assert UPSTREAM not in answer.headers, _let_through(gateway, path)
 
 
-@pytest.mark.istio("ING-006", level="core", requires=ANSWERING)
+@pytest.mark.istio("ING-006", level="core", requires=ROUTING)
 @pytest.mark.usefixtures("bookinfo")
 def test_hosts_are_matched(gateway: Gateway, routes: Routes) -> None:
     """A virtual service for one host answers requests to that host and no other.
@@ -89,6 +97,16 @@ def test_hosts_are_matched(gateway: Gateway, routes: Routes) -> None:
     gateway.wait_answer(path, 200, headers={"Host": "reviews.example.com"})
     status = gateway.get(path, headers={"Host": "other.example.com"}).status_code
     assert status == 404, _answered(gateway, path, "404 for a host that no virtual service names", status)
+
+
+def _let_through(gateway: Gateway, path: str) -> str:
+    return finding(
+        f"{gateway.url}{path}",
+        expected="a 404 of the gateway itself",
+        seen="a 404 of a service behind it, to which the request was let through",
+        cause="a virtual service matches more paths than bookinfo's own",
+        look="kubectl get virtualservices --all-namespaces -o yaml",
+    )
 
 
 def _answered(gateway: Gateway, path: str, expected: str, seen: int) -> str:
