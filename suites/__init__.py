@@ -1,0 +1,1 @@
+"""The conformance checks, a file an area."""

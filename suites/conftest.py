@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_istio.istio.catalog import release
 from pytest_istio.stash import SETTINGS
 
 if TYPE_CHECKING:
-    import pytest
+    from pytest_istio.istio.catalog import Component
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that names ``component`` once for each deployment of the release's control plane."""
+    """Run a test that names ``component`` once for each deployment of the release's control plane.
+
+    It is blocked where another one is broken that the component cannot become available without.
+    """
     version = metafunc.config.stash[SETTINGS].istio_version
     # Without a version the test is skipped as it stands.
     if "component" in metafunc.fixturenames and version is not None:
-        names = [each.name for each in release(version).components if not each.optional]
-        metafunc.parametrize("component", names)
+        components = [each for each in release(version).components if not each.optional]
+        metafunc.parametrize("component", [_parameter(metafunc, each) for each in components])
+
+
+def _parameter(metafunc: pytest.Metafunc, component: Component) -> object:
+    mark = metafunc.definition.get_closest_marker("istio")
+    if mark is None or not component.needs:
+        return pytest.param(component.name)
+    requires = [*mark.kwargs.get("requires", ()), *(f"{mark.args[0]}[{name}]" for name in component.needs)]
+    return pytest.param(
+        component.name, marks=pytest.mark.istio(*mark.args, **{**mark.kwargs, "requires": requires})
+    )

@@ -36,7 +36,7 @@ def test_no_restarts(mesh: Mesh) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-003", level="core")
+@pytest.mark.istio("CP-003", level="core", requires=["INV-002", "CP-001"])
 def test_services_have_endpoints(mesh: Mesh) -> None:
     """Each service of the control plane has at least one ready address behind it.
 
@@ -92,7 +92,7 @@ def test_mixer_answers(mesh: Mesh, service: str) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-012", level="core")
+@pytest.mark.istio("CP-012", level="core", requires=["CP-001[istio-galley]"])
 def test_jobs_succeeded(mesh: Mesh) -> None:
     """Every job of the installation has completed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -99,12 +99,12 @@ def test_sidecars_are_synced(mesh: Mesh, bookinfo: Bookinfo) -> None:
 
 
 def _admitted(
-    mesh: Mesh, namespace: str, *, annotations: dict[str, str] | None = None, **more: Any
+    mesh: Mesh, namespace: str, *, annotations: dict[str, str] | None = None, spec: Object | None = None
 ) -> Object:
     """Return a pod as the API server has admitted it; the namespace's removal takes it away."""
     pod = observations.probe_pod(mesh, namespace)
     pod["metadata"].setdefault("annotations", {}).update(annotations or {})
-    pod["spec"].update(more.get("spec", {}))
+    pod["spec"].update(spec or {})
     return mesh.kube.create(pod)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,39 +22,21 @@ CRD = "apiextensions.k8s.io/v1"
 def test_custom_resource_definitions_are_established(mesh: Mesh) -> None:
     """Every custom resource definition of the manifests exists and is Established.
 
-    Source: the release's own manifests; Kubernetes, "Extend the Kubernetes API with CustomResourceDefinitions".
+    Source: the release's own manifests; Kubernetes, "Extend the Kubernetes API with
+    CustomResourceDefinitions".
     """
     problems = observations.crds_established(mesh)
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("INV-002", level="core")
+@pytest.mark.istio("INV-002", level="core", requires=["INV-001"])
 def test_objects_of_the_manifests_exist(mesh: Mesh) -> None:
     """Every object that was applied is there, by kind, namespace and name.
 
     Source: the release's own manifests (what `istioctl verify-install` compares in later releases).
     """
-    wanted: dict[tuple[str, str], set[Ref]] = defaultdict(set)
-    for obj in mesh.objects:
-        wanted[obj["apiVersion"], obj["kind"]].add(Ref.of(obj))
-    missing = [
-        finding(
-            str(ref),
-            expected="exists, as the manifests say",
-            seen="not on the cluster",
-            cause="deleted after the installation, or its kind's definition was",
-            look=f"kubectl get {kind}.{api_version.rpartition('/')[0]}".rstrip(".") + " --all-namespaces",
-        )
-        for (api_version, kind), refs in sorted(wanted.items())
-        for ref in sorted(refs - _existing(mesh, api_version, kind))
-    ]
-    assert not missing, report(missing)
-
-
-def _existing(mesh: Mesh, api_version: str, kind: str) -> set[Ref]:
-    if (api_version, kind) not in mesh.kube.served():
-        return set()
-    return {Ref.of(obj) for obj in mesh.kube.list(api_version, kind)}
+    problems = observations.objects_exist(mesh)
+    assert not problems, report(problems)
 
 
 @pytest.mark.istio("INV-003", level="core")
@@ -131,7 +112,7 @@ def test_objects_that_istio_makes_at_run_time(mesh: Mesh) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("INV-008", level="core")
+@pytest.mark.istio("INV-008", level="core", requires=["INV-002"])
 def test_service_ports(mesh: Mesh) -> None:
     """Each control-plane service has the ports of its release: name, number and node port.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,18 +11,26 @@ from pytest_istio.findings import finding
 from pytest_istio.paths import fixtures_folder
 
 if TYPE_CHECKING:
-    from pytest_istio.fixtures import Routes
     from pytest_istio.gateway import Gateway
+    from pytest_istio.routes import Routes
 
 SAMPLES = fixtures_folder() / "bookinfo" / "1.0.5" / "networking"
-SUBSETS: Path = SAMPLES / "destination-rule-all.yaml"
-ANSWERING = ["CP-001[istio-pilot]", "CP-001[istio-ingressgateway]", "BKI-001", "ING-002"]
+SUBSETS = SAMPLES / "destination-rule-all.yaml"
+ROUTING = [
+    "CP-001[istio-galley]",
+    "CP-001[istio-pilot]",
+    "CP-001[istio-ingressgateway]",
+    "ING-001",
+    "BKI-001",
+    "BKI-003",
+    "ING-002",
+]
 LOOK = "kubectl get virtualservices,destinationrules --all-namespaces -o yaml"
 
 pytestmark = pytest.mark.usefixtures("bookinfo")
 
 
-@pytest.mark.istio("TRF-001", level="core", requires=ANSWERING)
+@pytest.mark.istio("TRF-001", level="core", requires=ROUTING)
 def test_all_traffic_to_one_version(gateway: Gateway, routes: Routes) -> None:
     """With every route set to v1 no page shows stars.
 
@@ -35,7 +42,7 @@ def test_all_traffic_to_one_version(gateway: Gateway, routes: Routes) -> None:
     assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 in each of 30 requests", dict(seen))
 
 
-@pytest.mark.istio("TRF-002", level="core", requires=ANSWERING)
+@pytest.mark.istio("TRF-002", level="core", requires=ROUTING)
 def test_route_by_user(gateway: Gateway, routes: Routes) -> None:
     """One user is sent to another version than everybody else, by a header that productpage passes on.
 
@@ -55,7 +62,7 @@ def test_route_by_user(gateway: Gateway, routes: Routes) -> None:
     assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 for everybody else", dict(seen))
 
 
-@pytest.mark.istio("TRF-003", level="core", requires=ANSWERING)
+@pytest.mark.istio("TRF-003", level="core", requires=ROUTING)
 @pytest.mark.parametrize(
     ("sample", "shares"),
     [

@@ -56,6 +56,7 @@ class Component:
         ready: What says whether it is ready; None where the release has nothing of the kind.
         version: What says which release it is.
         sync: What says which proxies have taken which configuration.
+        needs: Components without which it cannot become available.
         optional: Whether an installation without it is complete, too.
     """
 
@@ -65,6 +66,7 @@ class Component:
     ready: Endpoint | None = None
     version: Endpoint | None = None
     sync: Endpoint | None = None
+    needs: tuple[str, ...] = ()
     optional: bool = False
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.istio.observations.application import (
     bookinfo_available,
+    bookinfo_endpoints,
     bookinfo_images,
     bookinfo_pods_ready,
     hops_of_one_request,
@@ -29,7 +30,7 @@ from pytest_istio.istio.observations.control_plane import (
 )
 from pytest_istio.istio.observations.ingress import Asked, gateway_addressed, productpage_answers
 from pytest_istio.istio.observations.injection import injector_live, probe_pod, sidecar_image, sidecars_synced
-from pytest_istio.istio.observations.runtime import runtime_objects
+from pytest_istio.istio.observations.runtime import objects_exist, runtime_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ __all__ = [
     "Asked",
     "Subject",
     "bookinfo_available",
+    "bookinfo_endpoints",
     "bookinfo_images",
     "bookinfo_pods_ready",
     "component_available",
@@ -51,6 +53,7 @@ __all__ = [
     "http_ok",
     "injector_live",
     "job_complete",
+    "objects_exist",
     "observe",
     "pods_of",
     "probe_pod",
@@ -98,6 +101,7 @@ def _all_components(subject: Subject) -> tuple[str, ...]:
 
 OBSERVATIONS: Mapping[str, Callable[[Subject], tuple[str, ...]]] = {
     "INV-001": lambda subject: crds_established(subject.mesh),
+    "INV-002": lambda subject: objects_exist(subject.mesh),
     "INV-006": lambda subject: runtime_objects(subject.mesh),
     "CP-001": _all_components,
     "CP-004": lambda subject: discovery_ready(subject.mesh),
@@ -105,6 +109,7 @@ OBSERVATIONS: Mapping[str, Callable[[Subject], tuple[str, ...]]] = {
     "INJ-008": lambda subject: sidecars_synced(subject.mesh, subject.application()),
     "BKI-001": lambda subject: bookinfo_available(subject.mesh, subject.application()),
     "BKI-002": lambda subject: bookinfo_pods_ready(subject.mesh, subject.application()),
+    "BKI-003": lambda subject: bookinfo_endpoints(subject.mesh, subject.application()),
     "ING-001": lambda subject: gateway_addressed(subject.mesh, subject.entrance()),
     "ING-002": lambda subject: productpage_answers(subject.entrance()),
 }

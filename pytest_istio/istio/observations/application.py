@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.istio import explain
+from pytest_istio.istio.observations.control_plane import service_has_endpoints
 from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.objects import Ref
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
     from pytest_istio.istio.observations.ingress import Asked
     from pytest_istio.kube.objects import Object
 
-__all__ = ["bookinfo_available", "bookinfo_images", "bookinfo_pods_ready", "hops_of_one_request"]
+__all__ = [
+    "bookinfo_available",
+    "bookinfo_endpoints",
+    "bookinfo_images",
+    "bookinfo_pods_ready",
+    "hops_of_one_request",
+]
 
 PAUSE_SECONDS = 0.5
 LOG_LINES = 500
@@ -30,6 +37,15 @@ def bookinfo_available(mesh: Mesh, namespace: str) -> tuple[str, ...]:
         problem
         for name in mesh.release.bookinfo.deployments
         for problem in explain.deployment_problems(mesh.kube, namespace, name)
+    )
+
+
+def bookinfo_endpoints(mesh: Mesh, namespace: str) -> tuple[str, ...]:
+    """Return which Services of bookinfo have no ready address behind them."""
+    return tuple(
+        problem
+        for service in mesh.release.bookinfo.services
+        for problem in service_has_endpoints(mesh, namespace, service)
     )
 
 

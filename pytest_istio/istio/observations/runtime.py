@@ -1,24 +1,50 @@
-"""What the control plane makes itself, once it runs, and no manifest names."""
+"""What is on the cluster: what the manifests name, and what the control plane makes itself once it runs."""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.kube import readiness
 from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_istio.istio.mesh import Mesh
 
-__all__ = ["runtime_objects"]
+__all__ = ["objects_exist", "runtime_objects"]
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 VALIDATION = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
 PAUSE_SECONDS = 0.5
+
+
+def objects_exist(mesh: Mesh) -> tuple[str, ...]:
+    """Return which objects of the manifests are not on the cluster."""
+    wanted: dict[tuple[str, str], set[Ref]] = defaultdict(set)
+    for obj in mesh.objects:
+        wanted[obj["apiVersion"], obj["kind"]].add(Ref.of(obj))
+    return tuple(
+        finding(
+            str(ref),
+            expected="exists, as the manifests say",
+            seen="not on the cluster",
+            cause="deleted after the installation, or its kind's definition was",
+            look=f"kubectl get {kind}.{api_version.rpartition('/')[0]}".rstrip(".") + " --all-namespaces",
+        )
+        for (api_version, kind), refs in sorted(wanted.items())
+        for ref in sorted(refs - _existing(mesh, api_version, kind))
+    )
+
+
+def _existing(mesh: Mesh, api_version: str, kind: str) -> set[Ref]:
+    if (api_version, kind) not in mesh.kube.served():
+        return set()
+    return {Ref.of(obj) for obj in mesh.kube.list(api_version, kind)}
 
 
 def runtime_objects(mesh: Mesh) -> tuple[str, ...]:
