@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import BadSettingError
+from pytest_istio.errors import BadSettingError, ClusterError
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.base import Provider
@@ -18,9 +16,6 @@ __all__ = ["PROVIDERS", "provider", "resolve"]
 
 PROVIDERS = {"existing": "ExistingProvider", "kind": "KindProvider", "local": "LocalProvider"}
 """The class of each provider; it lies in the module of the provider's name, imported when it is used."""
-
-# A container engine that answers does so in tenths of a second; one that hangs is none.
-_ENGINE_SECONDS = 5.0
 
 
 def provider(name: str) -> Provider:
@@ -47,16 +42,16 @@ def resolve(settings: Settings) -> str:
         return settings.cluster
     if settings.context is not None:
         return "existing"
-    if find_spec("pytest_kind") and any(_answers(engine) for engine in ("docker", "podman")):
+    if find_spec("pytest_kind") and _engine_answers():
         return "kind"
     return "local"
 
 
-def _answers(engine: str) -> bool:
-    if shutil.which(engine) is None:
-        return False
+def _engine_answers() -> bool:
+    from pytest_istio.clusters.engine import find_engine  # noqa: PLC0415 (only where the answer is not given)
+
     try:
-        subprocess.run([engine, "info"], capture_output=True, timeout=_ENGINE_SECONDS, check=True)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        find_engine()
+    except ClusterError:
         return False
     return True

@@ -1,0 +1,81 @@
+"""Options of kind's: pytest-kind's own count where ours are not given, and `auto` chooses once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_istio import clusters
+from pytest_istio.settings import Settings
+from pytest_istio.stash import SETTINGS
+
+THEIRS = [
+    "--kind-image=their/node:v1",
+    "--cluster-name=theirs",
+    "--keep-cluster",
+    f"--kind-bin={__file__}",
+]
+
+
+def settings(pytester: pytest.Pytester, *arguments: str) -> Settings:
+    return pytester.parseconfigure("--istio-version=1.0.5", *arguments).stash[SETTINGS]
+
+
+@pytest.fixture
+def _pytest_kind() -> None:
+    pytest.importorskip("pytest_kind")
+
+
+@pytest.mark.usefixtures("_pytest_kind")
+def test_options_of_pytest_kind_are_honoured(pytester: pytest.Pytester) -> None:
+    found = settings(pytester, *THEIRS)
+    assert (found.kind_image, found.kind_name, found.keep) == ("their/node:v1", "theirs", "always")
+    assert found.kind_program == Path(__file__)
+    assert found.sources["kind_image"] == "pytest-kind"
+
+
+@pytest.mark.usefixtures("_pytest_kind")
+def test_ours_win_when_both_are_given(pytester: pytest.Pytester) -> None:
+    found = settings(pytester, *THEIRS, "--istio-kind-image=our/node:v1", "--istio-keep=never")
+    assert (found.kind_image, found.keep) == ("our/node:v1", "never")
+    assert found.kind_name == "theirs"
+
+
+@pytest.mark.usefixtures("_pytest_kind")
+def test_what_pytest_kind_does_untold_says_nothing(pytester: pytest.Pytester) -> None:
+    found = settings(pytester)
+    assert (found.kind_image, found.kind_name, found.keep, found.kind_program) == (None, None, "never", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--istio-kind-nodes=0"], "'0' is not a number from 1 to 9"),
+        (["--istio-kind-config=none.yaml"], "'none.yaml' does not exist"),
+        ([f"--istio-kind-config={__file__}", "--istio-kind-nodes=2"], "leave out --istio-kind-nodes"),
+    ],
+)
+def test_bad_values_are_one_line(pytester: pytest.Pytester, arguments: list[str], said: str) -> None:
+    result = pytester.runpytest_inprocess("--istio-version=1.0.5", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{said}*"])
+
+
+@pytest.mark.usefixtures("_pytest_kind")
+def test_auto_is_kind_where_an_engine_answers_and_local_where_none_does(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = programs / "docker"
+    stopped.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    stopped.chmod(0o755)
+    asked = Settings(istio_version="1.0.5")
+    assert clusters.resolve(asked) == "local"
+    monkeypatch.setattr("pytest_istio.clusters.engine.find_engine", object)
+    assert clusters.resolve(asked) == "kind"
+    assert clusters.resolve(Settings(context="mine")) == "existing"
+
+
+def test_a_stage_that_was_asked_for_is_not_exchanged(programs: Path) -> None:
+    assert clusters.resolve(Settings(cluster="kind")) == "kind"
+    assert clusters.resolve(Settings(cluster="existing")) == "existing"
