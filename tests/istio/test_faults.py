@@ -9,8 +9,9 @@ import pytest
 
 from pytest_istio.gateway import GatewayError
 from pytest_istio.istio import observations
+from pytest_istio.istio.explain import pods_of
 from pytest_istio.kube.objects import Ref
-from pytest_istio.kube.wait import NotReadyError, wait_for, wait_gone, wait_ready
+from pytest_istio.kube.wait import NotReadyError, wait_gone, wait_ready
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
@@ -35,11 +36,17 @@ ROUTE = Ref("networking.istio.io/v1alpha3", "VirtualService", "default", "bookin
 
 @contextmanager
 def changed(local: Installed, ref: Ref, patch: Object) -> Iterator[None]:
-    """Change an object and put it back; a workload is awaited, so that the next test finds it ready."""
+    """Change an object and put it back.
+
+    Of a workload, the pods there were are gone first, as they serve until the end of their grace period; and
+    it is ready again afterwards.
+    """
     kube, place = local.mesh.kube, (ref.api_version, ref.kind, ref.name, ref.namespace)
     before = kube.get(*place)
+    pods = [Ref.of(pod) for pod in pods_of(kube, before)] if ref.kind == "Deployment" else []
     kube.patch(*place, patch)
     try:
+        wait_gone(kube, pods, timeout=60, progress=Silent())
         yield
     finally:
         kube.patch(*place, restoring(before, patch))
@@ -55,18 +62,9 @@ def restoring(before: Any, patch: Any) -> Any:  # noqa: ANN401  # JSON values
     return {key: restoring(given.get(key), value) for key, value in patch.items()}
 
 
-def wait_unavailable(local: Installed, ref: Ref) -> None:
-    def unavailable(found: Object | None) -> str | None:
-        return "still available" if (found or {}).get("status", {}).get("availableReplicas") else None
-
-    place = (ref.api_version, ref.kind, ref.name, ref.namespace)
-    wait_for(local.mesh.kube, *place, unavailable, timeout=30, progress=Silent())
-
-
 def test_a_component_scaled_to_zero(local: Installed) -> None:
     policy = deployment("istio-policy")
     with changed(local, policy, {"spec": {"replicas": 0}}):
-        wait_unavailable(local, policy)
         text = local.problems("CP-001[istio-policy]")
         assert "scaled to zero" in text
         assert "--replicas=1" in text
@@ -81,7 +79,6 @@ def test_an_image_that_is_not_there(local: Installed) -> None:
     patch = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None},
                       "template": {"spec": {"containers": [container]}}}}  # fmt: skip
     with changed(local, citadel, patch):
-        wait_unavailable(local, citadel)
         with pytest.raises(NotReadyError, match="citadel-of-another-world"):
             wait_ready(local.mesh.kube, [citadel], timeout=20, progress=Silent())
         text = local.problems("CP-001[istio-citadel]")
@@ -115,7 +112,6 @@ def test_a_webhook_that_is_missing(local: Installed) -> None:
 def test_a_webhook_that_nothing_answers(local: Installed) -> None:
     injector = deployment("istio-sidecar-injector")
     with changed(local, injector, {"spec": {"replicas": 0}}):
-        wait_unavailable(local, injector)
         text = local.problems("CP-006")
         assert "the pod is refused" in text
         assert "istio-sidecar-injector" in text
