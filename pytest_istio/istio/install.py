@@ -34,21 +34,6 @@ __all__ = ["attach", "check", "finish", "install", "placed", "start"]
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
-def install(
-    kube: Kube,
-    settings: Settings,
-    manifests: Manifests,
-    *,
-    created: bool,
-    run: str,
-    progress: Progress,
-    observed: Path | None = None,
-) -> Mesh:
-    """Install Istio and wait for it; arguments and errors as in `start`."""
-    mesh = start(kube, settings, manifests, created=created, run=run, progress=progress, observed=observed)
-    return finish(mesh, progress=progress)
-
-
 def start(
     kube: Kube,
     settings: Settings,
