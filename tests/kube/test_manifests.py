@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -102,6 +102,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "namespace a number": (
         "apiVersion: v1\nkind: A\nmetadata: {name: a, namespace: 1}",
         "namespace must be text",
+    ),
+    "labels a list": (
+        "apiVersion: v1\nkind: A\nmetadata: {name: a, labels: [x]}",
+        "labels must be an object.",
     ),
     "no object in a List": (
         "apiVersion: v1\nkind: List\nitems: [1]",
@@ -223,11 +227,13 @@ def test_gigantic_files_are_refused_before_they_are_parsed(
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=20,
-)
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+
+
+VALUES = st.recursive(SCALARS, nested, max_leaves=20)
 NAMES = st.sampled_from(
     ["apiVersion", "kind", "metadata", "name", "namespace", "items", "spec", "List", "v1"]
 )
@@ -256,13 +262,13 @@ def judge(content: str | bytes) -> None:
         parse(content, origin="f.yaml")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=4000, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200) | SNIPPETS)
 def test_any_text_gives_objects_or_a_manifest_error(content: str | bytes) -> None:
     judge(content)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.lists(ALMOST | VALUES, max_size=3))
 def test_anything_that_resembles_objects_gives_objects_or_a_manifest_error(documents: list[object]) -> None:
     judge(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True))
