@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["attach", "check", "finish", "install", "placed", "start"]
+__all__ = ["attach", "check", "finish", "placed", "start"]
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
