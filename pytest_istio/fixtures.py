@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_istio.conformance.check import check_of
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.stash import RUN, SETTINGS
 
@@ -32,7 +30,9 @@ NO_CLUSTER = (
 @pytest.fixture(scope="session")
 def istio_settings(pytestconfig: pytest.Config) -> Settings:
     """What the run was asked to do: version, cluster, namespace, bounds on waiting."""
-    return pytestconfig.stash[SETTINGS]
+    from pytest_istio.settings import Settings
+
+    return pytestconfig.stash.get(SETTINGS, Settings())
 
 
 @pytest.fixture(scope="session")
@@ -128,6 +128,7 @@ def _istio_mesh_shared(pytestconfig: pytest.Config) -> Iterator[None]:
 @pytest.fixture
 def _istio_prerequisites(request: pytest.FixtureRequest) -> None:
     """Skip or block a check, before its own fixtures are made, if what it builds on is missing or broken."""
+    from pytest_istio.conformance.check import check_of
     from pytest_istio.run import prerequisites
 
     check = check_of(request.node)
@@ -154,6 +155,8 @@ def _plainly() -> Iterator[None]:
 
 @contextmanager
 def _namespace(mesh: Mesh, cluster: Cluster, labels: dict[str, str]) -> Iterator[str]:
+    import secrets
+
     from pytest_istio.kube.apply import delete
     from pytest_istio.kube.objects import Ref
     from pytest_istio.progress import Silent

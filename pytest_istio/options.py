@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable  # noqa: TC003 (a field's type is looked up)
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pytest_istio.timeouts import Timeouts
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pytest_istio.timeouts import Timeouts
 
 __all__ = ["OPTIONS", "Option"]
 
@@ -62,6 +60,8 @@ def _nodes(value: str, _folder: Path) -> int:
 
 
 def _timeouts(value: str, _folder: Path) -> Timeouts:
+    from pytest_istio.timeouts import Timeouts
+
     try:
         factor = float(value)
     except ValueError:
@@ -71,8 +71,7 @@ def _timeouts(value: str, _folder: Path) -> Timeouts:
     return Timeouts().scaled(factor)
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One setting, as the user may give it.
 
     Attributes:

@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Before they are imported, so that their asserts, too, show the values that they compared.
-pytest.register_assert_rewrite("pytest_istio.conformance", "pytest_istio.suites")
-
-from pytest_istio import reading  # noqa: E402  (after the line above)
-from pytest_istio.conformance.check import MARKER, check_of  # noqa: E402
-from pytest_istio.errors import PytestIstioError  # noqa: E402
-from pytest_istio.fixtures import (  # noqa: E402  (a plugin's fixtures are those in its namespace)
+from pytest_istio import reading
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.fixtures import (
     _istio_mesh_shared,
     _istio_prerequisites,
     bookinfo,
@@ -30,9 +26,11 @@ from pytest_istio.fixtures import (  # noqa: E402  (a plugin's fixtures are thos
     mesh,
     routes,
 )
-from pytest_istio.stash import RUN, SETTINGS  # noqa: E402
+from pytest_istio.stash import RUN, SETTINGS
 
 if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
     from pytest_istio.settings import Settings
 
 __all__ = [
@@ -50,6 +48,16 @@ __all__ = [
     "routes",
 ]
 
+# Imported later on, and their asserts are to show the values that they compared.
+pytest.register_assert_rewrite("pytest_istio.conformance", "pytest_istio.suites")
+
+MARKER = (
+    "istio(id, level='core', since=None, until=None, requires=(), capabilities=(), features=()): "
+    "a conformance check of Istio versions since..until (both included), run where the cluster has the "
+    "capabilities, blocked while a required check's prerequisite is not met."
+)
+UNASKED = "needs --istio-version"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
@@ -57,16 +65,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, and register the hooks that they call for."""
+    """Read the settings, and register the hooks of a run if they ask for one."""
     config.addinivalue_line("markers", MARKER)
     if config.option.help or config.option.version:
         return
     try:
         settings = reading.read(config, os.environ)
-        config.stash[SETTINGS] = settings
-        if settings.istio_version is None:
-            _register_unasked(config)
-        else:
+        if settings:
+            config.stash[SETTINGS] = settings
+        if settings and settings.istio_version:
             _register_run(config, settings)
     except PytestIstioError as error:
         raise pytest.UsageError(str(error)) from error
@@ -84,16 +91,33 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Refuse a malformed marker where pytest shows it as an error of the test's file."""
+    mark = metafunc.definition.get_closest_marker("istio")
+    if mark is None:
+        return
+    from pytest_istio.conformance.check import Check
+
     try:
-        check_of(metafunc.definition)
+        Check.from_mark(mark)
     except ValueError as error:
         pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
 
 
-def _register_unasked(config: pytest.Config) -> None:
-    from pytest_istio.conformance.unasked import Unasked
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs an Istio run when none was asked for."""
+    if RUN in config.stash:
+        return
+    for item in items:
+        if item.get_closest_marker("istio") or "istio_cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=UNASKED))
 
-    config.pluginmanager.register(Unasked(), "istio-unasked")
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say how to run what was skipped for want of a version."""
+    skipped = sum(UNASKED in str(report.longrepr) for report in terminalreporter.getreports("skipped"))
+    if skipped:
+        terminalreporter.write_line(
+            f"istio: {skipped} conformance tests skipped; run them with: pytest --istio-version=1.0.5"
+        )
 
 
 def _register_run(config: pytest.Config, settings: Settings) -> None:

@@ -8,19 +8,18 @@ pytest-kind's that mean the same.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path  # noqa: TC003 (a field's type is looked up)
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_istio.errors import BadSettingError
-from pytest_istio.options import OPTIONS
-from pytest_istio.settings import Settings
+from pytest_istio.options import OPTIONS, Option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import pytest
 
-    from pytest_istio.options import Option
+    from pytest_istio.settings import Settings
 
 __all__ = ["add_options", "read"]
 
@@ -39,20 +38,19 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(option.ini, option.help, type="string", default="")
 
 
-def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings:
-    """Put the settings together.
+def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | None:
+    """Put the settings together; None where nothing at all was set.
 
     Raises:
         BadSettingError: A value cannot be used; the message names where it was given.
     """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for option in OPTIONS:
-        texts, source, shown, folder = _given(option, config, environment)
-        sources[option.field] = source
-        if texts:
-            converted = tuple(_converted(option, text, shown, folder) for text in texts)
-            values[option.field] = converted if option.many else converted[0]
+    given = {option: found for option in OPTIONS if (found := _given(option, config, environment))}
+    if not given:
+        return None
+    from pytest_istio.settings import Settings
+
+    sources = {option.field: given[option].source if option in given else "default" for option in OPTIONS}
+    values = {option.field: _converted(option, found) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
     if settings.cluster in {"kind", "local"} and (settings.context or settings.kubeconfig):
         raise BadSettingError(
@@ -66,25 +64,30 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _given(
-    option: Option, config: pytest.Config, environment: Mapping[str, str]
-) -> tuple[list[str], str, str, Path]:
-    """Return the texts of an option, their source, how to name that to a person, and where paths start."""
+class _Given(NamedTuple):
+    """What was given for an option: the texts, where, how to name that, and where relative paths start."""
+
+    texts: list[str]
+    source: str
+    shown: str
+    folder: Path
+
+
+def _given(option: Option, config: pytest.Config, environment: Mapping[str, str]) -> _Given | None:
     here = config.invocation_params.dir
-    value = config.getoption(option.ini)
-    if value is not None:
-        return (value if option.many else [value]), "option", option.flag, here
-    value = environment.get(option.variable)
-    if value:
-        return (value.split(os.pathsep) if option.many else [value]), "environment", option.variable, here
-    value = config.getini(option.ini)
-    if value:
+    if (value := config.getoption(option.ini)) is not None:
+        return _Given(value if option.many else [value], "option", option.flag, here)
+    if value := environment.get(option.variable):
+        texts = value.split(os.pathsep) if option.many else [value]
+        return _Given(texts, "environment", option.variable, here)
+    if value := config.getini(option.ini):
         folder = config.inipath.parent if config.inipath else config.rootpath
-        return (value if option.many else [value]), "ini", f"{option.ini} in {config.inipath}", folder
-    value = _of_pytest_kind(option, config)
-    if value:
-        return [value], "pytest-kind", f"pytest-kind's --{option.pytest_kind.replace('_', '-')}", here
-    return [], "default", "", here
+        texts = value if option.many else [value]
+        return _Given(texts, "ini", f"{option.ini} in {config.inipath}", folder)
+    if value := _of_pytest_kind(option, config):
+        shown = f"pytest-kind's --{option.pytest_kind.replace('_', '-')}"
+        return _Given([value], "pytest-kind", shown, here)
+    return None
 
 
 def _of_pytest_kind(option: Option, config: pytest.Config) -> str | None:
@@ -97,8 +100,11 @@ def _of_pytest_kind(option: Option, config: pytest.Config) -> str | None:
     return None if value in (False, "pytest-kind") else value
 
 
-def _converted(option: Option, text: str, shown: str, folder: Path) -> Any:  # noqa: ANN401 (each option has its type)
-    try:
-        return option.convert(text, folder)
-    except ValueError as error:
-        raise BadSettingError(f"{shown}: {text!r} {error}") from None
+def _converted(option: Option, given: _Given) -> Any:  # noqa: ANN401 (each option has its type)
+    values = []
+    for text in given.texts:
+        try:
+            values.append(option.convert(text, given.folder))
+        except ValueError as error:  # noqa: PERF203 (the message is about this one)
+            raise BadSettingError(f"{given.shown}: {text!r} {error}") from None
+    return tuple(values) if option.many else values[0]

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["RUN", "SETTINGS"]
 
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
-"""What the run was asked to do; there from pytest's configuring on."""
+"""What the run was asked to do; there when anything was set."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """This process's view of the run; there when a version of Istio was given."""

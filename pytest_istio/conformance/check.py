@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["LEVELS", "MARKER", "Check", "check_of", "name_of"]
+__all__ = ["LEVELS", "Check", "check_of", "name_of"]
 
-MARKER = (
-    "istio(id, level='core', since=None, until=None, requires=(), capabilities=(), features=()): "
-    "a conformance check of Istio versions since..until (both included), run where the cluster has the "
-    "capabilities, blocked while a required check's prerequisite is not met."
-)
 LEVELS = ("core", "extended")
 IDENTITY = re.compile(r"[A-Z]{2,4}-\d{3}")
 VERSION = re.compile(r"\d+(\.\d+)*")

@@ -40,12 +40,14 @@ class Controller:
         self._owner = Owner(run.settings, run.folder)
         self._results = Results()
         self._report: Report | None = None
+        self._session: pytest.Session | None = None
         self._end = ExitStack()
         config.pluginmanager.register(self._results, "istio-results")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the cluster, unless workers collect the tests."""
+        self._session = session
         self._end.enter_context(sigterm_as_interrupt())
         collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
         if self._run.selection.cluster and not collection_failed:
@@ -73,6 +75,11 @@ class Controller:
                 if not is_dry(self._config):
                     self._finish(session)
 
+    def pytest_runtest_logfinish(self) -> None:
+        """Run no further test on a cluster that is lost: each would wait for it until its bound."""
+        if self._owner.trouble and self._session:
+            self._session.shouldfail = "the cluster is lost"
+
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Tell what the run came to."""
         if self._report and self._config.get_verbosity() >= 0:
@@ -97,7 +104,9 @@ class Controller:
         checks = self._results.checks(self._selection())
         if session.exitstatus == pytest.ExitCode.OK and any(check.outcome == "blocked" for check in checks):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        cluster = self._owner.cluster
+        cluster, trouble = self._owner.cluster, self._owner.trouble
+        if trouble:
+            self._fail(session, trouble)
         try:
             self._owner.stop(failed=session.exitstatus != pytest.ExitCode.OK)
         except PytestIstioError as error:

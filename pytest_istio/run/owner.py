@@ -53,6 +53,11 @@ class Owner:
         self.cluster = self._provider.start(self._settings, progress)
         self._folder.write(CLUSTER, self.cluster.to_state())
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the cluster is lost; None while nothing is known of that."""
+        return self._provider.trouble if self._provider else None
+
     def stop(self, *, failed: bool) -> None:
         """Take the cluster away, or leave it if it was asked to be kept."""
         cluster, self.cluster = self.cluster, None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class FakeProvider:
     """Writes down when it is called; environment variables have it fail or take its time."""
 
+    trouble: str | None = None
+
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         _note("start")
         with progress.phase("cluster"):
