@@ -74,6 +74,11 @@ class Cluster:
 class Provider(Protocol):
     """Makes clusters of one kind; one module a provider, found by `pytest_istio.clusters.provider`."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the cluster that was started is lost, a whole message; None where nothing is known of that."""
+        ...
+
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Return a cluster whose API server answers, making it if need be.
 

@@ -33,6 +33,9 @@ __all__ = ["ExistingProvider", "cleanup"]
 class ExistingProvider:
     """Uses a cluster for one run of tests."""
 
+    # Nothing tells when such a cluster is lost but its answers.
+    trouble: str | None = None
+
     def __init__(self) -> None:
         self._kube: Kube | None = None
         self._lease: lease.Lease | None = None

@@ -53,6 +53,9 @@ _DELETE_SECONDS = 120.0
 class KindProvider:
     """Makes a kind cluster for one run of tests."""
 
+    # Nothing tells when such a cluster is lost but its answers.
+    trouble: str | None = None
+
     def __init__(self) -> None:
         self._folder: KindFolder | None = None
 
