@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.errors import PytestIstioError
-from pytest_istio.stash import RUN, SETTINGS
+from pytest_istio.stash import RUN, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,7 @@ NO_CLUSTER = (
 @pytest.fixture(scope="session")
 def istio_settings(pytestconfig: pytest.Config) -> Settings:
     """What the run was asked to do: version, cluster, namespace, bounds on waiting."""
-    from pytest_istio.settings import Settings
-
-    return pytestconfig.stash.get(SETTINGS, Settings())
+    return settings_of(pytestconfig)
 
 
 @pytest.fixture(scope="session")

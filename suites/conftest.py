@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.istio.catalog import release
-from pytest_istio.stash import SETTINGS
+from pytest_istio.stash import settings_of
 
 if TYPE_CHECKING:
     from pytest_istio.istio.catalog import Component
@@ -18,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     It is blocked where another one is broken that the component cannot become available without.
     """
-    version = metafunc.config.stash[SETTINGS].istio_version
+    version = settings_of(metafunc.config).istio_version
     # Without a version the test is skipped as it stands.
     if "component" in metafunc.fixturenames and version is not None:
         components = [each for each in release(version).components if not each.optional]
