@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
+from pytest_istio.errors import ManifestError
+from pytest_istio.kube.discovery import defined_by
 from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import wait_gone, wait_ready
@@ -73,6 +75,7 @@ def apply(
         progress: Is told what is awaited.
 
     Raises:
+        ManifestError: What is given as a CustomResourceDefinition or webhook has not the shape of one.
         KubeError: An object is refused, or fails again and again.
         NotReadyError: A CustomResourceDefinition does not become established.
     """
@@ -149,10 +152,10 @@ class _Applying:
     def run(self, objects: Sequence[Object]) -> Applied:
         """Apply the objects in the right order, and say what came of each."""
         crds = [obj for obj in objects if obj["kind"] == "CustomResourceDefinition"]
-        defined = {(crd["spec"]["group"], crd["spec"]["names"]["kind"]) for crd in crds}
+        defined = {(resource.api_version, resource.kind) for crd in crds for resource in defined_by(crd)}
         stages: dict[str, list[Object]] = {}
         for obj in objects:
-            is_custom = (Ref.of(obj).group, obj["kind"]) in defined
+            is_custom = (obj["apiVersion"], obj["kind"]) in defined
             stages.setdefault("custom" if is_custom else _stage(obj["kind"]), []).append(obj)
         before = self._existing(objects)
 
@@ -250,13 +253,12 @@ def _may_pass(error: BaseException) -> bool:
 
 def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) -> list[Object]:
     """Return the objects as they are to be sent: labelled, in a namespace, without what they must not say."""
-    crds = [obj["spec"] for obj in objects if obj["kind"] == "CustomResourceDefinition"]
-    scopes = {(crd["group"], crd["names"]["kind"]): crd["scope"] == "Namespaced" for crd in crds}
+    crds = [obj for obj in objects if obj["kind"] == "CustomResourceDefinition"]
+    defined = {(found.api_version, found.kind): found for crd in crds for found in defined_by(crd)}
     prepared = []
     for obj in objects:
-        namespaced = scopes.get((Ref.of(obj).group, obj["kind"]))
-        if namespaced is None:
-            namespaced = kube.resource(obj["apiVersion"], obj["kind"]).namespaced
+        kind = obj["apiVersion"], obj["kind"]
+        namespaced = (defined.get(kind) or kube.resource(*kind)).namespaced
         metadata = {**obj["metadata"], "labels": {**(obj["metadata"].get("labels") or {}), **labels}}
         namespace = metadata.pop("namespace", None)
         for key in ("annotations", "labels"):
@@ -267,11 +269,17 @@ def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) 
             metadata["namespace"] = namespace or "default"
         said = {key: value for key, value in obj.items() if value is not None}
         if obj["kind"] in WEBHOOKS:
-            said["webhooks"] = [_without_empty_bundle(webhook) for webhook in obj.get("webhooks") or []]
+            said["webhooks"] = [
+                _without_empty_bundle(Ref.of(obj), webhook) for webhook in obj.get("webhooks") or []
+            ]
         prepared.append({**said, "metadata": metadata})
     return prepared
 
 
-def _without_empty_bundle(webhook: Object) -> Object:
-    config = webhook.get("clientConfig") or {}
-    return {**webhook, "clientConfig": {key: value for key, value in config.items() if value != ""}}
+def _without_empty_bundle(ref: Ref, webhook: Object) -> Object:
+    try:
+        config = webhook.get("clientConfig") or {}
+        return {**webhook, "clientConfig": {key: value for key, value in config.items() if value != ""}}
+    except AttributeError as error:
+        msg = f"{ref}: its webhooks have not the shape of webhooks: {error}."
+        raise ManifestError(msg) from error

@@ -9,7 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pytest_istio.errors import ManifestError
 from pytest_istio.kube.errors import KindNotServedError, KubeError
+from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.connection import Connection
     from pytest_istio.kube.objects import Object
 
-__all__ = ["Discovery", "Resource"]
+__all__ = ["Discovery", "Resource", "defined_by"]
 
 # One answer for all groups, since Kubernetes 1.26; older servers give the plain list instead.
 AGGREGATED = (
@@ -55,6 +57,26 @@ class Resource:
         return f"{prefix}{place}/{self.plural}{one}"
 
 
+def defined_by(crd: Object) -> list[Resource]:
+    """Return the kinds that a CustomResourceDefinition of either version defines and serves.
+
+    Raises:
+        ManifestError: It is none.
+    """
+    try:
+        spec = crd["spec"]
+        group, kind, plural = spec["group"], spec["names"]["kind"], spec["names"]["plural"]
+        namespaced = spec.get("scope", "Namespaced") == "Namespaced"
+        versions = spec.get("versions") or [{"name": spec["version"]}]
+        served = [version["name"] for version in versions if version.get("served", True)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(
+            f"{Ref.of(crd)}: its shape is not that of a CustomResourceDefinition: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    return [Resource(str(plural), namespaced, f"{group}/{version}", str(kind)) for version in served]
+
+
 class Discovery:
     """The kinds of one API server, asked for once and again when one is missing."""
 
@@ -90,15 +112,8 @@ class Discovery:
 
     def learn(self, crd: Object) -> None:
         """Take in the kinds of a CustomResourceDefinition, before the server's own list shows them."""
-        spec = crd["spec"]
-        for version in spec.get("versions") or [{"name": spec["version"], "served": True}]:
-            if version["served"]:
-                api_version = f"{spec['group']}/{version['name']}"
-                names = spec["names"]
-                resource = Resource(
-                    names["plural"], spec["scope"] == "Namespaced", api_version, names["kind"]
-                )
-                self._learned[api_version, names["kind"]] = resource
+        for resource in defined_by(crd):
+            self._learned[resource.api_version, resource.kind] = resource
 
     def refresh(self) -> None:
         """Ask the server again."""

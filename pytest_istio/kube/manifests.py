@@ -197,6 +197,10 @@ def _checked(obj: Object, where: str) -> Object:
     if not isinstance(metadata.get("namespace"), str | None):
         msg = f"{where}: {obj['kind']} {name}: metadata.namespace must be text."
         raise ManifestError(msg)
+    for field in ("annotations", "labels"):
+        if not isinstance(metadata.get(field), dict | None):
+            msg = f"{where}: {obj['kind']} {name}: metadata.{field} must be an object."
+            raise ManifestError(msg)
     odd = next(_not_json(obj), None)
     if odd is not None:
         msg = f"{where}: {obj['kind']} {name}: {odd} is no value of JSON."

@@ -16,6 +16,7 @@ import yaml
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube import migrate_steps
+from pytest_istio.kube.discovery import defined_by
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -158,14 +159,10 @@ def _parent(obj: Object, path: str) -> tuple[Object, str]:
 
 
 def _defined(objects: Iterable[Object]) -> Iterator[tuple[str, str]]:
-    """Give the kinds that the CRDs among the objects define, of either version of a CRD."""
+    """Give the kinds that the CRDs among the objects define."""
     for obj in objects:
-        spec = obj.get("spec")
-        if obj["kind"] == "CustomResourceDefinition" and isinstance(spec, dict):
-            names = spec.get("names") or {}
-            versions = [item.get("name") for item in spec.get("versions") or [] if item.get("served", True)]
-            for version in {spec.get("version"), *versions} - {None}:
-                yield f"{spec.get('group')}/{version}", str(names.get("kind"))
+        if obj["kind"] == "CustomResourceDefinition":
+            yield from ((resource.api_version, resource.kind) for resource in defined_by(obj))
 
 
 @cache

@@ -262,13 +262,13 @@ def judge(content: str | bytes) -> None:
         parse(content, origin="f.yaml")
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200) | SNIPPETS)
 def test_any_text_gives_objects_or_a_manifest_error(content: str | bytes) -> None:
     judge(content)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(ALMOST | VALUES, max_size=3))
 def test_anything_that_resembles_objects_gives_objects_or_a_manifest_error(documents: list[object]) -> None:
     judge(yaml.dump_all(documents, Dumper=yaml.CSafeDumper, allow_unicode=True))

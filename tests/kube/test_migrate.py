@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube.manifests import load, parse
-from pytest_istio.kube.migrate import Migrated, migrate
+from pytest_istio.kube.migrate import Migrated, _rules, migrate
 from pytest_istio.kube.objects import Ref
 from tests.istio.reference import reference
 
@@ -326,6 +330,29 @@ def test_what_cannot_be_rewritten_is_named_with_the_reason(name: str) -> None:
         migrate(objects, SERVED)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+WORDS = """
+spec group names kind plural versions version name served validation openAPIV3Schema properties items
+metrics type resource targetAverageUtilization rules http paths backend serviceName servicePort strategy
+template metadata labels conversion webhooks webhookClientConfig scaleTargetRef selector updateStrategy
+"""
+FIELDS = st.sampled_from(WORDS.split())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "Webhook", "Resource", "Pods"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=15,
+)
+RULES = _rules()
+
+
+@settings(max_examples=200, deadline=None)
+@drawn(st.sampled_from(sorted(RULES)), st.dictionaries(FIELDS, JSON, max_size=4))
+def test_any_shape_is_migrated_or_refused(given: tuple[str, str], fields: dict[str, Any]) -> None:
+    version, kind = given
+    obj = {**fields, "apiVersion": version, "kind": kind, "metadata": {"name": "a"}}
+    with suppress(ManifestError):
+        migrate([obj], {(RULES[given].to, kind)})
 
 
 def test_the_official_render_is_rewritten_as_the_server_wants_it() -> None:
