@@ -37,6 +37,11 @@ __all__ = ["LocalProvider", "cleanup"]
 # On an idle machine a cluster ends in half a second.
 _END_SECONDS = 15.0
 
+KILLED = (
+    "The supervisor of the embedded Kubernetes ended without a word, and the cluster with it: "
+    "somebody killed it, or the machine is out of memory. Look at: dmesg | tail"
+)
+
 
 class LocalProvider:
     """Runs the embedded Kubernetes for one run of tests."""
@@ -49,6 +54,8 @@ class LocalProvider:
     @property
     def trouble(self) -> str | None:
         """Why the cluster is lost, a whole message; None while it runs, and after an orderly end."""
+        if self._trouble is None and self._supervisor and self._listener and not self._listener.is_alive():
+            return KILLED
         return self._trouble
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
@@ -90,15 +97,16 @@ class LocalProvider:
         Raises:
             ClusterError: It does not end.
         """
-        if self._supervisor is None or self._listener is None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None or self._listener is None:
             return
-        if keep and self._supervisor.poll() is None:
+        if keep and supervisor.poll() is None:
             for record in records():
                 if record.name == cluster.name:
                     record.keep()
-            _detach(self._supervisor)
+            _detach(supervisor)
         else:
-            _end(self._supervisor)
+            _end(supervisor)
         # The supervisor's stdout ends with it, or when it has heard that it is on its own.
         self._listener.join(_END_SECONDS)
 
