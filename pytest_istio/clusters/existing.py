@@ -33,9 +33,6 @@ __all__ = ["ExistingProvider", "cleanup"]
 class ExistingProvider:
     """Uses a cluster for one run of tests."""
 
-    trouble: str | None = None
-    """Nothing watches over the cluster; who asks it finds out."""
-
     # Nothing tells when such a cluster is lost but its answers.
     trouble: str | None = None
 

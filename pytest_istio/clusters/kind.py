@@ -53,9 +53,6 @@ _DELETE_SECONDS = 120.0
 class KindProvider:
     """Makes a kind cluster for one run of tests."""
 
-    trouble: str | None = None
-    """Nothing watches over the cluster; who asks it finds out."""
-
     # Nothing tells when such a cluster is lost but its answers.
     trouble: str | None = None
 
