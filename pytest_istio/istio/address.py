@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from pytest_istio.clusters.base import Address
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
-from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,6 @@ __all__ = ["NoAddressError", "Wire", "find_address", "gateway_service"]
 
 CONNECT_SECONDS = 2.0
 """How long an address may take to accept a connection before the next one is tried."""
-PAUSE_SECONDS = 1.0
 
 
 class NoAddressError(PytestIstioError):
@@ -68,16 +66,19 @@ def find_address(mesh: Mesh, wire: Wire, held: ExitStack, *, progress: Progress)
     Raises:
         NoAddressError: There is no gateway Service, or no way to it.
     """
-    deadline = Deadline(mesh.timeouts.gateway_address)
-    while True:
+
+    def look() -> tuple[Address | None, Object]:
         service = gateway_service(mesh)
-        for address in _candidates(mesh, service, wire):
-            if _connects(address):
-                return address
-        if deadline.expired or not _pending(service):
-            return _forwarded(mesh, service, held)
-        progress.waiting(f"Service {service['metadata']['name']}: no load balancer has given it an address")
-        time.sleep(PAUSE_SECONDS)
+        progress.waiting(f"an address of Service {service['metadata']['name']} that takes connections")
+        return next(filter(_connects, _candidates(mesh, service, wire)), None), service
+
+    found, service = until(
+        look,
+        lambda result: result[0] or not _pending(result[1]),
+        timeout=mesh.timeouts.gateway_address,
+        pause=1.0,
+    )
+    return found or _forwarded(mesh, service, held)
 
 
 def _candidates(mesh: Mesh, service: Object, wire: Wire) -> Iterator[Address]:

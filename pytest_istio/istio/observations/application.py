@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.istio import explain
 from pytest_istio.istio.observations.control_plane import service_has_endpoints
-from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
@@ -26,7 +25,6 @@ __all__ = [
     "hops_of_one_request",
 ]
 
-PAUSE_SECONDS = 0.5
 LOG_LINES = 500
 REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
@@ -138,14 +136,12 @@ def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str
     mark = uuid.uuid4().hex
     page = gateway.get(f"/productpage?u=normal&mark={mark}").text
     services = ["productpage", "details", "reviews", *(["ratings"] if "<font color" in page else [])]
-    deadline = Deadline(mesh.timeouts.consistency)
-    while True:
-        missing, request_id = _unlogged(mesh, namespace, services, mark)
-        if not missing:
-            return ()
-        if deadline.expired:
-            return tuple(_not_logged(mesh, namespace, hop, request_id) for hop in missing)
-        time.sleep(deadline.bound(PAUSE_SECONDS))
+    missing, request_id = until(
+        lambda: _unlogged(mesh, namespace, services, mark),
+        lambda result: not result[0],
+        timeout=mesh.timeouts.consistency,
+    )
+    return tuple(_not_logged(mesh, namespace, hop, request_id) for hop in missing)
 
 
 def _unlogged(mesh: Mesh, namespace: str, services: list[str], mark: str) -> tuple[list[str], str]:

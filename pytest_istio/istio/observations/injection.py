@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
+import operator
 import uuid
 from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.istio.inject import InjectionConfig, inject_pod
 from pytest_istio.istio.namespaces import temporary_namespace
-from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.errors import KubeError
+from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["injector_live", "probe_pod", "sidecar_image", "sidecars_synced"]
 
-PAUSE_SECONDS = 0.25
 CONFIGURATION = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
 
 
@@ -64,10 +63,8 @@ def injector_live(mesh: Mesh) -> tuple[str, ...]:
     if mesh.kube.find(*CONFIGURATION, mesh.release.injector.webhook) is None:
         cause = "deleted after the installation, so that no pod is injected any more"
         return (finding(subject, expected=expected, seen="not on the cluster", cause=cause, look=look),)
-    deadline = Deadline(mesh.timeouts.webhook_live)
     with temporary_namespace(mesh, "istio-probe", injected=True, progress=Silent()) as namespace:
-        while (seen := _admission(mesh, namespace)) is not None and not deadline.expired:
-            time.sleep(deadline.bound(PAUSE_SECONDS))
+        seen = until(lambda: _admission(mesh, namespace), operator.not_, timeout=mesh.timeouts.webhook_live)
     if seen is None:
         return ()
     return (finding(subject, expected=expected, seen=seen, cause=_cause(mesh), look=look),)
@@ -104,12 +101,7 @@ def sidecars_synced(mesh: Mesh, namespace: str) -> tuple[str, ...]:
 
     Discovery is asked (``/debug/syncz``) until all have, for as long as the bound ``sidecar_sync``.
     """
-    deadline = Deadline(mesh.timeouts.sidecar_sync)
-    while True:
-        problems = _unsynced(mesh, namespace)
-        if not problems or deadline.expired:
-            return problems
-        time.sleep(deadline.bound(PAUSE_SECONDS))
+    return until(lambda: _unsynced(mesh, namespace), operator.not_, timeout=mesh.timeouts.sidecar_sync)
 
 
 def _unsynced(mesh: Mesh, namespace: str) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
+import operator
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.kube import readiness
-from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ __all__ = ["objects_exist", "runtime_objects"]
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 VALIDATION = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
-PAUSE_SECONDS = 0.5
 
 
 def objects_exist(mesh: Mesh) -> tuple[str, ...]:
@@ -53,12 +52,11 @@ def runtime_objects(mesh: Mesh) -> tuple[str, ...]:
     These are the validating webhook, the definitions that discovery makes, the authority's Secret, and a
     certificate for the default service account of each namespace.
     """
-    deadline = Deadline(mesh.timeouts.webhook_live)
-    while True:
-        problems = (*_validation(mesh), *_definitions(mesh), *_secrets(mesh))
-        if not problems or deadline.expired:
-            return problems
-        time.sleep(deadline.bound(PAUSE_SECONDS))
+
+    def look() -> tuple[str, ...]:
+        return (*_validation(mesh), *_definitions(mesh), *_secrets(mesh))
+
+    return until(look, operator.not_, timeout=mesh.timeouts.webhook_live)
 
 
 def _validation(mesh: Mesh) -> Iterator[str]:
