@@ -1,4 +1,4 @@
-"""An injector that does not ask whether a pod wants a sidecar, in the place of the installed one."""
+"""An injector that does not ask whether a pod wants a sidecar, beside the installed one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class EagerInjector:
-    """Serves the webhook of a MutatingWebhookConfiguration from here, and injects whatever it is shown."""
+    """Is asked for the same pods as a MutatingWebhookConfiguration, and injects whatever it is shown."""
 
     def __init__(self, kube: Kube, webhook: Ref) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eager-injector-")
@@ -40,12 +40,18 @@ class EagerInjector:
         context.load_cert_chain(pair.certificate, pair.key)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         Thread(target=self._server.serve_forever, daemon=True).start()
-        found = kube.get(webhook.api_version, webhook.kind, webhook.name)
-        found["webhooks"][0]["clientConfig"] = {
-            "url": f"https://{LOOPBACK}:{self._server.server_port}/inject",
-            "caBundle": base64.b64encode(authority.certificate.read_bytes()).decode(),
-        }
-        kube.replace(found)
+        found = kube.get(webhook.api_version, webhook.kind, webhook.name)["webhooks"][0]
+        url = f"https://{LOOPBACK}:{self._server.server_port}/inject"
+        bundle = base64.b64encode(authority.certificate.read_bytes()).decode()
+        # Beside the installed one, which would put its own authority back; called after it, by the name.
+        kube.create(
+            {
+                "apiVersion": webhook.api_version,
+                "kind": webhook.kind,
+                "metadata": {"name": f"{webhook.name}-eager"},
+                "webhooks": [{**found, "clientConfig": {"url": url, "caBundle": bundle}}],
+            }
+        )
 
     def stop(self) -> None:
         self._server.shutdown()
