@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_istio.conformance.selection import Selection
     from pytest_istio.report.model import CheckResult, Report
 
-__all__ = ["explain_kept", "facts", "summarise", "verdict"]
+__all__ = ["explain_kept", "facts", "summarise", "verdict", "write_facts"]
 
 SLOW = 1.0
 SLOWEST = 5
@@ -29,6 +29,13 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
         f"istio: {len(istio['rewrites'])} objects rewritten to API versions that the server has",
         *(f"istio: note: {warning}" for warning in istio["warnings"]),
     ]
+
+
+def write_facts(reporter: TerminalReporter, report: Report) -> None:
+    """Write what is known of a run in which Istio was installed."""
+    if report.cluster and "sha256" in report.istio:
+        for line in facts(report.cluster, report.istio):
+            reporter.write_line(line)
 
 
 def summarise(reporter: TerminalReporter, report: Report, selection: Selection) -> None:

@@ -83,6 +83,9 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Tell what the run came to."""
         if self._report and self._config.get_verbosity() >= 0:
+            if is_distributing(self._config):
+                # What workers know could not be shown when it happened.
+                terminal.write_facts(terminalreporter, self._report)
             terminal.summarise(terminalreporter, self._report, self._selection())
         if self._owner.kept:
             terminal.explain_kept(terminalreporter, self._owner.kept)

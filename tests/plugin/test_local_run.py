@@ -1,0 +1,131 @@
+"""Whole runs on the embedded Kubernetes: a user's own tests with the fixtures, and interrupts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.plugin.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+THEIR_TESTS = """
+    import pytest
+    from pytest_istio.paths import fixtures_folder
+
+    NETWORKING = fixtures_folder() / "bookinfo" / "1.0.5" / "networking"
+
+    def virtual_services(mesh):
+        served = next(api for api, kind in mesh.kube.served() if kind == "VirtualService")
+        found = mesh.kube.list(served, "VirtualService", "default")
+        return {each["metadata"]["name"]: each["spec"] for each in found}
+
+    @pytest.fixture(scope="session")
+    def before(mesh, bookinfo):
+        return virtual_services(mesh)
+
+    def test_cluster(istio_cluster, istio_settings):
+        assert istio_cluster.provider == istio_settings.cluster == "local"
+        assert istio_cluster.kubeconfig.stat().st_mode & 0o777 == 0o600
+
+    def test_page(gateway, bookinfo):
+        assert gateway.wait_answer("/productpage").status_code == 200
+
+    @pytest.mark.parametrize("number", range(2))
+    def test_routes(before, routes, gateway, mesh, number):
+        routes.apply(NETWORKING / "destination-rule-all.yaml", NETWORKING / "virtual-service-all-v1.yaml")
+        changed = dict(before["bookinfo"], hosts=["bookinfo.example.com"])
+        served = next(api for api, kind in mesh.kube.served() if kind == "VirtualService")
+        kind = {"apiVersion": served, "kind": "VirtualService"}
+        routes.apply([{**kind, "metadata": {"name": "bookinfo"}, "spec": changed}])
+        assert len(virtual_services(mesh)) == len(before) + 4
+        gateway.wait_answer("/productpage", 404)
+        gateway.wait_answer("/productpage", headers={"Host": "bookinfo.example.com"})
+
+    def test_routes_are_taken_back(before, istio_exclusive, mesh, gateway):
+        assert virtual_services(mesh) == before
+        gateway.wait_answer("/productpage")
+
+    def test_deleted_route_comes_back(before, routes, mesh, gateway):
+        served = next(api for api, kind in mesh.kube.served() if kind == "VirtualService")
+        routes.delete(served, "VirtualService", "bookinfo")
+        gateway.wait_answer("/productpage", 404)
+        routes.restore()
+        assert virtual_services(mesh) == before
+
+    @pytest.fixture
+    def phase(mesh, request):
+        yield
+        gone = mesh.kube.find("v1", "Namespace", request.node.made)
+        assert gone is None or gone["metadata"].get("deletionTimestamp")
+
+    def test_namespace(phase, istio_namespace, istio_plain_namespace, mesh, request):
+        request.node.made = istio_namespace
+        labels = mesh.kube.get("v1", "Namespace", istio_namespace)["metadata"]["labels"]
+        assert labels["istio-injection"] == "enabled"
+        plain = mesh.kube.get("v1", "Namespace", istio_plain_namespace)["metadata"]["labels"]
+        assert "istio-injection" not in plain
+"""
+
+
+@pytest.fixture
+def arguments(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kube_binaries: Mapping[str, Path]
+) -> list[str]:
+    """The arguments of a run on a local cluster."""
+    programs = pytester.mkdir("programs")
+    for name, path in kube_binaries.items():
+        (programs / name).symlink_to(path)
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    return ["--istio-version=1.0.5", "--istio-cluster=local", f"--istio-kube-binaries={programs}"]
+
+
+def started_by(pid: int) -> list[int]:
+    """Return the processes below a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [int(child) for child in children.read_text().split()] if children.exists() else []
+    return [*found, *(grandchild for child in found for grandchild in started_by(child))]
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_their_own_tests(pytester: pytest.Pytester, arguments: list[str], workers: tuple[str, ...]) -> None:
+    pytester.makepyfile(THEIR_TESTS)
+    result = pytester.runpytest_subprocess(*arguments, *workers)
+    result.assert_outcomes(passed=7)
+    result.stdout.fnmatch_lines(
+        ["istio: Kubernetes v1.*", "istio: manifests re-created 1.0.5 *", "*REHEARSAL*"]
+    )
+
+
+@pytest.mark.parametrize("phase", ["Kubernetes programs took", "cluster took", "apply took", "gateway took"])
+def test_interrupt_leaves_nothing(pytester: pytest.Pytester, arguments: list[str], phase: str) -> None:
+    pytester.makepyfile("def test_it(gateway, bookinfo): import time; time.sleep(60)")
+    command = [sys.executable, "-m", "pytest", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout
+        for line in run.stdout:
+            if phase in line:
+                break
+        time.sleep(0.3)
+        processes = started_by(run.pid)
+        run.send_signal(signal.SIGINT)
+        rest = run.stdout.read()
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in rest
+    assert processes or phase.startswith("Kubernetes programs")
+    until = time.monotonic() + 5
+    while left := [pid for pid in processes if alive(pid)]:
+        assert time.monotonic() < until, f"still there: {left}"
+        time.sleep(0.05)
