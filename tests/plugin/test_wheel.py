@@ -1,4 +1,4 @@
-"""The wheel carries checks and manifests, and works in an environment that has nothing else of the project."""
+"""The wheel carries checks and manifests, and works where there is nothing else of the project."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {"base": str(folder / "environment"), "platbase": str(folder / "environment")}
     packages = Path(sysconfig.get_path("purelib", "venv", vars=environment))
     subprocess.run([*pip, "install", "--no-deps", "--target", packages, wheel], check=True)
-    # A path in a .pth file is searched, but its own .pth files, such as that of an editable install, are not read.
+    # A folder that a .pth file names is searched; .pth files in it, such as an editable install, do not count.
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "environment" / "bin" / "python"
 
