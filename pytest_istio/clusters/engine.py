@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.progress import Progress
 
-__all__ = ["PROGRAMS", "Engine", "find_engine", "kind_environment"]
+__all__ = ["PROGRAMS", "Engine", "find_engine", "kind_environment", "nodes_left"]
 
 PROGRAMS = ("docker", "podman")
 """The engines that kind works with, the first that answers being taken."""
@@ -96,6 +96,13 @@ class Engine:
 def kind_environment(program: str) -> dict[str, str]:
     """Return the environment in which kind uses the engine of that name."""
     return {**os.environ, _ASKED: program}
+
+
+def nodes_left(program: str, cluster: str) -> list[str]:
+    """Return the containers that the engine of that name has of a kind cluster."""
+    words = [program, "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={cluster}"]
+    listed = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)
+    return listed.stdout.split()
 
 
 def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:

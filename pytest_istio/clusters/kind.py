@@ -7,13 +7,14 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.clusters.base import Cluster
-from pytest_istio.clusters.engine import find_engine
+from pytest_istio.clusters.engine import find_engine, nodes_left
 from pytest_istio.clusters.host import check_host, default_image
 from pytest_istio.clusters.kind_call import Call
 from pytest_istio.clusters.kind_config import configuration
@@ -46,6 +47,9 @@ _FINAL = (
     "unable to decode",
     "no space left",
 )
+# An engine that was about to create a container when kind was ended does so in spite of its deletion.
+_DELETIONS = 5
+_SETTLING_SECONDS = 0.2
 _LOAD_SECONDS = 300.0
 _DELETE_SECONDS = 120.0
 
@@ -186,7 +190,13 @@ def _export_logs(folder: KindFolder) -> Path:
 def _remove(folder: KindFolder) -> None:
     call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
     try:
-        call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
+        for _ in range(_DELETIONS):
+            call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
+            time.sleep(_SETTLING_SECONDS)
+            if not nodes_left(folder.engine, folder.name):
+                break
+        else:
+            raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
     except ClusterError as error:
         raise ClusterError(f"{error}\nFinish it with: pytest-istio cleanup") from error
     folder.remove()

@@ -85,7 +85,13 @@ class KindFolder:
     @property
     def environment(self) -> dict[str, str]:
         """The environment in which kind uses the engine that has the cluster."""
-        return kind_environment(self.read(_OWNER)["engine"])
+        return kind_environment(self.engine)
+
+    @property
+    def engine(self) -> str:
+        """The program of the engine that has the cluster."""
+        engine: str = self.read(_OWNER)["engine"]
+        return engine
 
     @property
     def in_use(self) -> bool:

@@ -75,7 +75,7 @@ def _judge(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_ends_while_kind_creates_leaves_nothing(node_image: str, number: signal.Signals) -> None:
-    name = f"pytest-istio-test-{os.getpid()}"
+    name = f"pytest-istio-test-{os.getpid()}-{number}"
     run = subprocess.Popen([sys.executable, "-c", START, node_image, name], stderr=subprocess.DEVNULL)
     for _ in range(600):
         if containers(name):
