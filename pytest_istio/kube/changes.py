@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "Collection"]
 
+JOIN_SECONDS = 1.0
+"""How long the end of a watch is waited for."""
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -66,7 +69,8 @@ class Changes:
         for watch in self._watches.values():
             watch.close()
         for thread in self._threads:
-            thread.join()
+            # One that is just asking a server that hangs ends by itself, later.
+            thread.join(JOIN_SECONDS)
 
     def next(self, seconds: float) -> tuple[Collection, Event] | None:
         """Return the next event and where it happened, or None when there is none for so many seconds.

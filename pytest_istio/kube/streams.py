@@ -84,13 +84,24 @@ def execute(
     with _open(connection, path, query) as stream:
         while stream.is_open() and not deadline.expired:
             stream.update(timeout=deadline.remaining())
-            for channel, parts in printed.items():
-                parts.append(stream.read_channel(channel))
+            _drain(stream, printed)
+        # Reading one channel may have taken the rest of another one from the wire.
+        _drain(stream, printed)
         if stream.is_open():
             msg = f"exec of {' '.join(command)!r} in pod {namespace}/{pod} did not end in time."
             raise UnreachableError(msg, path=path)
     stdout, stderr, status = (b"".join(parts).decode(errors="replace") for parts in printed.values())
     return Executed(stdout, stderr, _exit_code(status, path))
+
+
+def _drain(stream: _Stream, printed: Mapping[int, list[bytes]]) -> None:
+    for channel, parts in printed.items():
+        parts.append(_read(stream, channel))
+
+
+def _read(stream: _Stream, channel: int) -> bytes:
+    # An empty channel gives text in some versions of the client.
+    return stream.read_channel(channel) or b""
 
 
 @contextmanager
@@ -137,9 +148,9 @@ def _pump(near: socket.socket, stream: _Stream) -> None:
                 stream.write_channel(DATA, block)
             if far in ready or buffered:
                 stream.update(timeout=0)
-                if len(stream.read_channel(ERROR)) > PORT_BYTES:
+                if len(_read(stream, ERROR)) > PORT_BYTES:
                     return
-                block = stream.read_channel(DATA)
+                block = _read(stream, DATA)
                 near.sendall(block[repeated:])
                 repeated = max(0, repeated - len(block))
 
