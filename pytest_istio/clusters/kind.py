@@ -188,18 +188,21 @@ def _export_logs(folder: KindFolder) -> Path:
 
 
 def _remove(folder: KindFolder) -> None:
-    call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
     try:
-        for _ in range(_DELETIONS):
-            call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
-            time.sleep(_SETTLING_SECONDS)
-            if not nodes_left(folder.engine, folder.name):
-                break
-        else:
-            raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
+        _delete(folder)
     except ClusterError as error:
         raise ClusterError(f"{error}\nFinish it with: pytest-istio cleanup") from error
     folder.remove()
+
+
+def _delete(folder: KindFolder) -> None:
+    call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
+    for _ in range(_DELETIONS):
+        call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
+        time.sleep(_SETTLING_SECONDS)
+        if not nodes_left(folder.engine, folder.name):
+            return
+    raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
 
 
 def _remove_abandoned(progress: Progress) -> None:
