@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "gateway_addressed", "productpage_answers"]
 
 TITLE = "Simple Bookstore App"
+STAYS_SECONDS = 0.5
+"""How long a connection must stay open on which nobody says anything; a proxy waits for the request."""
 
 
 class Asked(Protocol):
@@ -50,7 +52,7 @@ def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
     spec, address = mesh.release.gateway, gateway.address
     problems = deployment_problems(mesh.kube, mesh.namespace, spec.deployment)
     try:
-        socket.create_connection((address.host, address.port), timeout=mesh.timeouts.request).close()
+        _connect(address, mesh.timeouts.request)
     except OSError as error:
         unreachable = finding(
             f"Service {mesh.namespace}/{spec.service}",
@@ -61,6 +63,24 @@ def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
         )
         return (*problems, unreachable)
     return problems
+
+
+def _connect(address: Address, timeout: float) -> None:
+    """Return once a connection is made and has stayed open for a moment.
+
+    A load balancer that has nobody behind it takes connections as well, and ends them at once.
+
+    Raises:
+        OSError: It is refused, or ended.
+    """
+    with socket.create_connection((address.host, address.port), timeout=timeout) as connection:
+        connection.settimeout(STAYS_SECONDS)
+        try:
+            ended = connection.recv(1) == b""
+        except TimeoutError:
+            return
+    if ended:
+        raise ConnectionResetError("the connection is taken, and ended at once")
 
 
 def productpage_answers(gateway: Asked) -> tuple[str, ...]:
