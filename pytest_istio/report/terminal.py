@@ -77,7 +77,7 @@ def explain_kept(reporter: TerminalReporter, cluster: Cluster) -> None:
 
 
 def verdict(report: Report) -> str:
-    """Return the run in one line, which on a cluster without containers says that it was a rehearsal."""
+    """Return the run in one line, which says so where stand-ins did Istio's work."""
     assert report.cluster
     counts = (
         ", ".join(f"{count} {outcome}" for outcome, count in report.counts().items() if count) or "no checks"
@@ -86,7 +86,7 @@ def verdict(report: Report) -> str:
         f"istio {report.istio['version']} on {report.cluster['provider']}, profile {report.profile}: {counts}"
     )
     if report.rehearsal:
-        text += "; a REHEARSAL: pods were processes, not containers, so nothing is claimed for a cluster"
+        text += "; a REHEARSAL: stand-ins did Istio's work, so nothing is claimed for a cluster"
     return text
 
 

@@ -41,6 +41,7 @@ class Controller:
         self._results = Results()
         self._report: Report | None = None
         self._session: pytest.Session | None = None
+        self._errors: list[str] = []
         self._end = ExitStack()
         config.pluginmanager.register(self._results, "istio-results")
 
@@ -91,7 +92,9 @@ class Controller:
             terminal.explain_kept(terminalreporter, self._owner.kept)
 
     def pytest_unconfigure(self) -> None:
-        """Write the very last line."""
+        """Write the very last lines."""
+        for text in self._errors:
+            self._config.get_terminal_writer().line(f"ERROR: {text}", red=True)
         if self._report and self._report.cluster and self._config.get_verbosity() >= -1:
             self._config.get_terminal_writer().line(terminal.verdict(self._report))
 
@@ -111,7 +114,7 @@ class Controller:
         if trouble:
             self._fail(session, trouble)
         try:
-            self._owner.stop(failed=session.exitstatus != pytest.ExitCode.OK)
+            self._owner.stop(failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
         except PytestIstioError as error:
             self._fail(session, str(error))
         except KeyboardInterrupt:
@@ -144,4 +147,4 @@ class Controller:
     def _fail(self, session: pytest.Session, text: str) -> None:
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        self._run.screen.line(f"ERROR: {text}")
+        self._errors.append(text)

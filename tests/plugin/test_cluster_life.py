@@ -130,9 +130,10 @@ def test_cluster_that_does_not_end_fails_the_run(
 ) -> None:
     monkeypatch.setenv("FAKE_CLUSTER_STOP_TROUBLE", "It does not end.")
     fake_cluster.pytester.makepyfile(USES_CLUSTER)
-    result = fake_cluster.run()
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["ERROR: It does not end."])
+    for arguments in ([], ["-q"]):
+        result = fake_cluster.run(*arguments)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stdout.fnmatch_lines(["ERROR: It does not end."])
 
 
 SLEEPS = """

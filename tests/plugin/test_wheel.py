@@ -29,7 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {"base": str(folder / "environment"), "platbase": str(folder / "environment")}
     packages = Path(sysconfig.get_path("purelib", "venv", vars=environment))
     subprocess.run([*pip, "install", "--no-deps", "--target", packages, wheel], check=True)
-    # A folder that a .pth file names is searched; .pth files in it, such as an editable install, do not count.
+    # Of a folder that a .pth file names no .pth files count, so no editable installation.
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
     return folder / "environment" / "bin" / "python"
 
