@@ -67,8 +67,10 @@ class Check:
 
 
 def check_of(item: pytest.Item) -> Check | None:
-    """Return the check that a test is, or None; a marker closer to the test wins."""
-    mark = item.get_closest_marker("istio")
+    """Return the check that a test is, or None; the closest marker wins, a parameter's above all."""
+    # pytest itself puts a function's own marker before those of its parameters.
+    own = [mark for mark in item.own_markers if mark.name == "istio"]
+    mark = own[-1] if own else item.get_closest_marker("istio")
     return Check.from_mark(mark) if mark else None
 
 
