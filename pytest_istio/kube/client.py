@@ -44,9 +44,6 @@ class Kube:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._discovery = Discovery(connection)
-        self.learn = self._discovery.learn
-        self.resource = self._discovery.resource
-        self.served = self._discovery.served
 
     @classmethod
     def connect(
@@ -125,6 +122,22 @@ class Kube:
         with _uncollected():
             answer: Object = json.loads(text)
         return answer
+
+    def resource(self, api_version: str, kind: str) -> Resource:
+        """Return how the objects of a kind are reached.
+
+        Raises:
+            KindNotServedError: The server has no such kind in that version, now asked once more.
+        """
+        return self._discovery.resource(api_version, kind)
+
+    def served(self) -> frozenset[tuple[str, str]]:
+        """Return what the server has now, as pairs of API version and kind."""
+        return self._discovery.served()
+
+    def learn(self, crd: Object) -> None:
+        """Take in the kinds that a CustomResourceDefinition defines, before the server lists them itself."""
+        self._discovery.learn(crd)
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object:
         """Return one object.
