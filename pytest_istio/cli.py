@@ -58,11 +58,9 @@ def _list(_chosen: argparse.Namespace) -> None:
     from pytest_istio.conformance.listing import listing
     from pytest_istio.local.images import PROGRAMS
 
-    for line in listing():
-        print(line)
     stand_ins = sorted({program.name for program in PROGRAMS.values() if program.stand_in})
-    print("\nOn a local cluster these programs are stand-ins, written for this project:")
-    print(f"  {', '.join(stand_ins)}")
+    said = "On a local cluster these programs are stand-ins, written for this project:"
+    print("\n".join([*listing(), "", said, f"  {', '.join(stand_ins)}"]))
 
 
 def _cleanup(chosen: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio import bookinfo as application
-from pytest_istio.diagnostics import collect
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio import install, observations
 from pytest_istio.istio.namespaces import temporary_namespace
@@ -18,8 +17,6 @@ from pytest_istio.traffic import sample
 from tests.istio.conftest import SETTINGS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.istio.conftest import Installed
 
 pytestmark = pytest.mark.cluster
@@ -109,13 +106,3 @@ def test_bookinfo_can_be_injected_by_the_webhook_and_taken_away(local: Installed
     assert found.request_inside("/productpage").status == 200
     found.remove(progress=Silent())
     assert local.mesh.kube.find("v1", "Namespace", "elsewhere") is None
-
-
-def test_diagnostics_hold_logs_and_events_and_no_secret(local: Installed, tmp_path: Path) -> None:
-    collect(local.mesh, tmp_path, ["default"])
-    files = {str(path.relative_to(tmp_path)): path for path in tmp_path.rglob("*") if path.is_file()}
-    assert "istio-system/events.txt" in files
-    assert "cluster/node.json" in files
-    assert "default/virtualservice.json" in files
-    assert any("istio-ingressgateway" in name and name.endswith(".log") for name in files)
-    assert not any("PRIVATE KEY" in path.read_text() or "secret.json" in name for name, path in files.items())
