@@ -44,6 +44,7 @@ class Program:
         stand_in: Whether the program stands in for the real one; False for a real one, such as Envoy.
         commands: Programs that ``kubectl exec`` and exec probes find in this image, name to module;
             run as ``python -m module`` with the arguments after the name.
+        tags: A regular expression of the image's tags that there are.
     """
 
     name: str
@@ -51,3 +52,4 @@ class Program:
     started: HttpProbe | TcpProbe | None = None
     stand_in: bool = True
     commands: Mapping[str, str] = field(default_factory=dict)
+    tags: str = ".*"
