@@ -171,6 +171,14 @@ OPTIONS = (
         help="Rendered YAML of Istio, file or folder, to check just these bytes. Default: the bundled set.",
     ),
     Option(
+        name="addon",
+        field="addons",
+        metavar="NAME",
+        convert=_text,
+        many=True,
+        help="What the release's chart installs only when asked to, such as grafana, beside the bundled set.",
+    ),
+    Option(
         name="injection",
         field="injection",
         metavar="{manual,automatic}",

@@ -27,6 +27,7 @@ class Settings:
         namespace: Where the control plane goes.
         keep: ``never``, ``failed`` or ``always``: whether a cluster that the run made stays.
         manifests: Rendered YAML of the user's own, a file or a folder; None for the bundled set.
+        addons: What is installed beside the bundled set, such as ``grafana``.
         injection: ``manual`` (written into the manifests) or ``automatic`` (by the admission webhook).
         profile: ``smoke``, ``core`` or ``extended``.
         reports: Files to write the report to; the suffix picks the form.
@@ -49,6 +50,7 @@ class Settings:
     namespace: str = "istio-system"
     keep: str = "never"
     manifests: Path | None = None
+    addons: tuple[str, ...] = ()
     injection: str = "manual"
     profile: str = "core"
     reports: tuple[Path, ...] = ()

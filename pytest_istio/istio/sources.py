@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,13 @@ def manifests(settings: Settings) -> Manifests:
     assert settings.istio_version is not None
     version = release(settings.istio_version).version
     if settings.manifests is not None:
+        if settings.addons:
+            raise ManifestError("--istio-addon is of the bundled manifests; render your own with the add-on")
         return load(settings.manifests)
     bundled = _bundled(fixtures_folder() / "istio", version)
     found = load(bundled, source=f"re-created {bundled.name} (bundled)")
+    for addon in settings.addons:
+        found = _with_addon(found, bundled / "options", addon)
     if bundled.name != version:
         found = _retagged(found, bundled.name, version)
     return found if settings.namespace == NAMESPACE else _moved(found, settings.namespace)
@@ -63,6 +68,21 @@ def _bundled(folder: Path, version: str) -> Path:
             f"Istio {version}: nothing of {minor} is bundled; render its manifests and pass --istio-manifests"
         )
     return patches[-1]
+
+
+def _with_addon(found: Manifests, folder: Path, name: str) -> Manifests:
+    known = sorted(path.name for path in folder.iterdir())
+    if name not in known:
+        raise ManifestError(f"--istio-addon: {name!r} is none of {', '.join(known)}")
+    addon = load(folder / name)
+    both = hashlib.sha256(f"{found.sha256}{addon.sha256}".encode()).hexdigest()
+    return replace(
+        found,
+        objects=(*found.objects, *addon.objects),
+        source=f"{found.source} with {name}",
+        sha256=both,
+        warnings=(*found.warnings, *addon.warnings),
+    )
 
 
 def _retagged(found: Manifests, old: str, new: str) -> Manifests:

@@ -25,6 +25,20 @@ def test_the_bundled_set_says_that_it_is_re_created() -> None:
     assert len(found.sha256) == 64
 
 
+def test_an_addon_comes_beside_the_bundled_set() -> None:
+    given, found = sources.manifests(BUNDLED), sources.manifests(replace(BUNDLED, addons=("grafana",)))
+    assert len(found.objects) == 134 + 9
+    assert found.source == "re-created 1.0.5 (bundled) with grafana"
+    assert found.sha256 != given.sha256
+
+
+def test_an_addon_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="--istio-addon: 'kiali' is none of grafana"):
+        sources.manifests(replace(BUNDLED, addons=("kiali",)))
+    with pytest.raises(ManifestError, match="render your own"):
+        sources.manifests(replace(BUNDLED, addons=("grafana",), manifests=tmp_path))
+
+
 def test_another_patch_is_the_bundled_set_with_other_tags() -> None:
     given, found = sources.manifests(BUNDLED), sources.manifests(Settings(istio_version="1.0.6"))
     before, after = json.dumps(given.objects), json.dumps(found.objects)

@@ -22,6 +22,7 @@ GOOD = {
     "namespace": ("one", "two", "three"),
     "keep": ("never", "failed", "always"),
     "manifests": ("one.yaml", "two.yaml", "three.yaml"),
+    "addon": ("one", "two", "three"),
     "injection": ("manual", "automatic", "manual"),
     "profile": ("smoke", "core", "extended"),
     "report": ("one.json", "two.yaml", "three.yml"),
