@@ -113,7 +113,7 @@ def test_all_versions_of_reviews_are_seen(gateway: Gateway) -> None:
     )
 
 
-@pytest.mark.istio("BKI-008", level="core", requires=ANSWERING)
+@pytest.mark.istio("BKI-008", level="core", requires=[*ANSWERING, "BKI-002"])
 @pytest.mark.usefixtures("bookinfo")
 def test_details_and_reviews_are_shown(gateway: Gateway) -> None:
     """The page shows the book's details and reviews, not that one of them cannot be had.
