@@ -58,7 +58,7 @@ def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
             f"Service {mesh.namespace}/{spec.service}",
             expected=f"takes connections at {address.host}:{address.port} ({address.way})",
             seen=str(error),
-            cause="no ready gateway pod is behind the Service, no Gateway opens the port, or nothing leads there",
+            cause="no ready gateway pod is behind it, no Gateway opens the port, or nothing leads there",
             look=f"kubectl -n {mesh.namespace} get service,endpoints {spec.service}",
         )
         return (*problems, unreachable)
