@@ -92,7 +92,7 @@ def test_mixer_answers(mesh: Mesh, service: str) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-012", level="core", requires=["CP-001[istio-galley]"])
+@pytest.mark.istio("CP-012", level="core", requires=["CP-001[istio-pilot]", "CP-001[istio-galley]"])
 def test_jobs_succeeded(mesh: Mesh) -> None:
     """Every job of the installation has completed.
 

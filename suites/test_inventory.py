@@ -100,7 +100,10 @@ def test_container_counts(mesh: Mesh) -> None:
 
 
 @pytest.mark.istio(
-    "INV-006", level="core", until="1.4", requires=["CP-001[istio-galley]", "CP-001[istio-citadel]"]
+    "INV-006",
+    level="core",
+    until="1.4",
+    requires=["CP-001[istio-pilot]", "CP-001[istio-galley]", "CP-001[istio-citadel]"],
 )
 def test_objects_that_istio_makes_at_run_time(mesh: Mesh) -> None:
     """Galley has registered its validating webhook, Citadel its root and a certificate in each namespace.
