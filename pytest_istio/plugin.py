@@ -6,6 +6,7 @@ Nothing heavy is imported here: an unrelated test run pays for every module.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,7 +50,9 @@ __all__ = [
 ]
 
 # Imported later on, and their asserts are to show the values that they compared.
-pytest.register_assert_rewrite("pytest_istio.conformance", "pytest_istio.suites")
+# What somebody's own plugin has imported by then stays as it is.
+for _module in {"pytest_istio.conformance", "pytest_istio.suites"}.difference(sys.modules):
+    pytest.register_assert_rewrite(_module)
 
 MARKER = (
     "istio(id, level='core', since=None, until=None, requires=(), capabilities=(), features=()): "
