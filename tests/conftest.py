@@ -37,10 +37,11 @@ class _Shown:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "cluster: starts a cluster of its own; set by itself on tests that need Kubernetes' programs.",
-    )
+    for marker in (
+        "cluster: starts a cluster of its own; set on tests that need the Kubernetes programs.",
+        "faults: runs the suites on a cluster with a fault in it; some twenty minutes for all of them.",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,7 @@ from tests.faults.faults import all_faults
 from tests.faults.runner import all_checks, run
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("kube_binaries")
 @pytest.mark.parametrize("name", all_faults())
 def test_fault(name: str) -> None:

@@ -1,11 +1,7 @@
-"""Whole runs on the embedded Kubernetes: a user's own tests with the fixtures, and interrupts."""
+"""Whole runs on the embedded Kubernetes: a user's own tests with the fixtures."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,25 +103,3 @@ def test_their_own_tests(pytester: pytest.Pytester, arguments: list[str], worker
     result.stdout.fnmatch_lines(
         ["istio: Kubernetes v1.*", "istio: manifests re-created 1.0.5 *", "*REHEARSAL*"]
     )
-
-
-@pytest.mark.parametrize("phase", ["Kubernetes programs took", "cluster took", "apply took", "gateway took"])
-def test_interrupt_leaves_nothing(pytester: pytest.Pytester, arguments: list[str], phase: str) -> None:
-    pytester.makepyfile("def test_it(gateway, bookinfo): import time; time.sleep(60)")
-    command = [sys.executable, "-m", "pytest", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        assert run.stdout
-        for line in run.stdout:
-            if phase in line:
-                break
-        time.sleep(0.3)
-        processes = started_by(run.pid)
-        run.send_signal(signal.SIGINT)
-        rest = run.stdout.read()
-    assert run.returncode == pytest.ExitCode.INTERRUPTED
-    assert "Traceback" not in rest
-    assert processes or phase.startswith("Kubernetes programs")
-    until = time.monotonic() + 5
-    while left := [pid for pid in processes if alive(pid)]:
-        assert time.monotonic() < until, f"still there: {left}"
-        time.sleep(0.05)
