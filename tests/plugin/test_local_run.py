@@ -83,18 +83,6 @@ def arguments(
     return ["--istio-version=1.0.5", "--istio-cluster=local", f"--istio-kube-binaries={programs}"]
 
 
-def started_by(pid: int) -> list[int]:
-    """Return the processes below a process."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = [int(child) for child in children.read_text().split()] if children.exists() else []
-    return [*found, *(grandchild for child in found for grandchild in started_by(child))]
-
-
-def alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
 def test_their_own_tests(pytester: pytest.Pytester, arguments: list[str], workers: tuple[str, ...]) -> None:
     pytester.makepyfile(THEIR_TESTS)
