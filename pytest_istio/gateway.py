@@ -254,16 +254,16 @@ def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:
     Raises:
         NoAddressError: There is no gateway Service, or no way to it.
     """
-    held = ExitStack()
-    address = find_address(mesh, wire, held, progress=progress)
-    return Gateway.open(
-        address,
-        ports={str(port.get("name")): port["port"] for port in gateway_service(mesh)["spec"]["ports"]},
-        namespace=mesh.namespace,
-        deployment=mesh.release.gateway.deployment,
-        timeouts=mesh.timeouts,
-        held=held,
-    )
+    with ExitStack() as held:
+        address = find_address(mesh, wire, held, progress=progress)
+        return Gateway.open(
+            address,
+            ports={str(port.get("name")): port["port"] for port in gateway_service(mesh)["spec"]["ports"]},
+            namespace=mesh.namespace,
+            deployment=mesh.release.gateway.deployment,
+            timeouts=mesh.timeouts,
+            held=held.pop_all(),
+        )
 
 
 def _client(timeouts: Timeouts, cookies: CookieJar) -> httpx.Client:

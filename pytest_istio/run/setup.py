@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio import bookinfo as application
 from pytest_istio import clusters
+from pytest_istio import gateway as entrance
 from pytest_istio.bookinfo import Bookinfo
 from pytest_istio.errors import PytestIstioError
-from pytest_istio.gateway import Gateway
 from pytest_istio.istio import install, sources
-from pytest_istio.istio.address import find_address, gateway_service
 from pytest_istio.kube.migrate import Rewrite
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
@@ -24,6 +22,7 @@ from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.base import Cluster
+    from pytest_istio.gateway import Gateway
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.client import Kube
     from pytest_istio.run.context import Run
@@ -92,17 +91,8 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
         NoAddressError: There is no gateway Service, or no way to it.
     """
     wire = partial(clusters.provider(cluster.provider).wire, cluster)
-    with ExitStack() as held, run.progress.phase("gateway"):
-        address = find_address(mesh, wire, held, progress=run.progress)
-        ports = {port["name"]: port["port"] for port in gateway_service(mesh)["spec"]["ports"]}
-        return Gateway.open(
-            address,
-            ports=ports,
-            namespace=mesh.namespace,
-            deployment=mesh.release.gateway.deployment,
-            timeouts=mesh.timeouts,
-            held=held.pop_all(),
-        )
+    with run.progress.phase("gateway"):
+        return entrance.find(mesh, wire, progress=run.progress)
 
 
 def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
