@@ -36,6 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     listing = commands.add_parser("list", help="print the checks, and what stands in for Istio on 'local'")
     listing.set_defaults(run=_list)
+    images = commands.add_parser("images", help="print the images of a run, for a registry of one's own")
+    images.add_argument("version", metavar="X.Y.Z", help="the release of Istio")
+    images.add_argument(
+        "--manifests", metavar="PATH", type=Path, help="rendered YAML instead of the bundled set"
+    )
+    images.add_argument(
+        "--addon", metavar="NAME", action="append", default=[], help="what is added to that set"
+    )
+    images.set_defaults(run=_images)
     cleanup = commands.add_parser("cleanup", help="end the clusters that earlier runs have kept or lost")
     cleanup.add_argument(
         "--context", metavar="NAME", help="clean up the existing cluster of this context instead"
@@ -61,6 +70,14 @@ def _list(_chosen: argparse.Namespace) -> None:
     stand_ins = sorted({program.name for program in PROGRAMS.values() if program.stand_in})
     said = "On a local cluster these programs are stand-ins, written for this project:"
     print("\n".join([*listing(), "", said, f"  {', '.join(stand_ins)}"]))
+
+
+def _images(chosen: argparse.Namespace) -> None:
+    from pytest_istio.istio.images import images
+    from pytest_istio.settings import Settings
+
+    asked = Settings(istio_version=chosen.version, manifests=chosen.manifests, addons=tuple(chosen.addon))
+    print("\n".join(images(asked)))
 
 
 def _cleanup(chosen: argparse.Namespace) -> None:

@@ -19,6 +19,26 @@ def test_list_tells_id_level_profiles_and_title(
     assert "  bookinfo details, " in lines[-1]
 
 
+def test_images_are_those_of_istio_sidecars_and_bookinfo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["images", "1.0.5"]) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert plain == sorted(set(plain))
+    assert {"docker.io/istio/pilot:1.0.5", "docker.io/istio/proxy_init:1.0.5"} <= set(plain)
+    assert sum("/examples-bookinfo-" in image for image in plain) == 6
+    assert main(["images", "1.0.5", "--addon=grafana"]) == 0
+    (added,) = set(capsys.readouterr().out.splitlines()) - set(plain)
+    assert "grafana" in added
+
+
+@pytest.mark.parametrize("arguments", [["9.9.9"], ["1.0"], ["1.0.5", "--manifests=none.yaml"]])
+def test_images_of_what_is_not_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(["images", *arguments]) != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pytest-istio")
+
+
 def test_cleanup_tells_what_it_ended(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
