@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["OPTIONS", "Option"]
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
+CHECK = re.compile(r"[A-Z]{2,4}-\d{3}(\[.+\])?")
 # RFC 1123, what the API server demands of a namespace's name.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -40,6 +41,19 @@ def _choice(*choices: str) -> Callable[[str, Path], str]:
         return value
 
     return convert
+
+
+def _yes(value: str, _folder: Path) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError("is neither yes nor no")
+    return value == "yes"
+
+
+def _skip(value: str, _folder: Path) -> tuple[str, str]:
+    name, _, reason = value.partition("=")
+    if not CHECK.fullmatch(name) or not reason.strip():
+        raise ValueError("is not ID=REASON such as 'ING-002=no gateway here'")
+    return name, reason.strip()
 
 
 def _file(value: str, folder: Path) -> Path:
@@ -83,6 +97,7 @@ class Option(NamedTuple):
         help: A sentence with the reason.
         many: Whether the option may be repeated; the environment's value is split at ``os.pathsep``, the ini
             file's into lines.
+        switch: Whether the option stands alone on the command line, for ``yes``.
         pytest_kind: The name of pytest-kind's own option for the same, which counts where ours is not given.
     """
 
@@ -92,6 +107,7 @@ class Option(NamedTuple):
     convert: Callable[[str, Path], Any]
     help: str
     many: bool = False
+    switch: bool = False
     pytest_kind: str = ""
 
     @property
@@ -200,6 +216,22 @@ OPTIONS = (
         convert=_file,
         help="Write the conformance report here; .yaml or .json says in which form. May be repeated.",
         many=True,
+    ),
+    Option(
+        name="skip",
+        field="skips",
+        metavar="ID=REASON",
+        convert=_skip,
+        help="Leave out a check, which the report then gives with this reason. May be repeated.",
+        many=True,
+    ),
+    Option(
+        name="gate",
+        field="gate",
+        metavar="yes",
+        convert=_yes,
+        help="Fail (exit code 1) unless a check passed, none was blocked, and the run was no rehearsal.",
+        switch=True,
     ),
     Option(
         name="timeout-factor",

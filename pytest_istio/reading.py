@@ -30,8 +30,10 @@ def add_options(parser: pytest.Parser) -> None:
         "istio", "Istio conformance (--istio-x, PYTEST_ISTIO_X or istio_x in the ini file)"
     )
     for option in OPTIONS:
-        action = "append" if option.many else "store"
-        group.addoption(option.flag, action=action, dest=option.ini, metavar=option.metavar, help=option.help)
+        form: dict[str, str] = {"action": "append" if option.many else "store", "metavar": option.metavar}
+        if option.switch:
+            form = {"action": "store_const", "const": "yes"}
+        group.addoption(option.flag, dest=option.ini, help=option.help, **form)
         if option.many:
             parser.addini(option.ini, option.help, type="linelist", default=[])
         else:
@@ -57,6 +59,8 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
             "--istio-context and --istio-kubeconfig name an existing cluster, but "
             f"--istio-cluster={settings.cluster} makes one; leave one of them out"
         )
+    if settings.gate and settings.istio_version is None:
+        raise BadSettingError("--istio-gate needs --istio-version, without which no check runs")
     if settings.kind_config and settings.kind_nodes > 1:
         raise BadSettingError(
             "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"

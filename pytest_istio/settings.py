@@ -31,6 +31,8 @@ class Settings:
         injection: ``manual`` (written into the manifests) or ``automatic`` (by the admission webhook).
         profile: ``smoke``, ``core`` or ``extended``.
         reports: Files to write the report to; the suffix picks the form.
+        skips: Checks to leave out, by id or by id and parameters, each with the reason.
+        gate: Whether the run fails unless it proves something of the cluster.
         timeouts: The bounds on waiting, already scaled.
         kube_binaries: A folder with the programs of the Kubernetes control plane for ``local``.
         kind_image: The node image for ``kind``; None for the default of the Istio version.
@@ -54,6 +56,8 @@ class Settings:
     injection: str = "manual"
     profile: str = "core"
     reports: tuple[Path, ...] = ()
+    skips: tuple[tuple[str, str], ...] = ()
+    gate: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     kube_binaries: Path | None = None
     kind_image: str | None = None

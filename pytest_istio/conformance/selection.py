@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_istio.conformance.check import check_of, name_of
 from pytest_istio.conformance.profiles import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pytest
-
     from pytest_istio.conformance.check import Check
     from pytest_istio.settings import Settings
 
-__all__ = ["Chosen", "Selection", "concerns_istio", "describe", "fixtures_of", "select", "title_of"]
+__all__ = ["Chosen", "Selection", "concerns_istio", "describe", "fixtures_of", "select", "skip", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,16 @@ def select(items: Iterable[pytest.Item], settings: Settings, selection: Selectio
         else:
             chosen.append(item)
     return chosen
+
+
+def skip(items: Iterable[pytest.Item], settings: Settings) -> None:
+    """Mark the checks that are to be left out; what they look at still decides whether others are blocked."""
+    reasons = dict(settings.skips)
+    for item in items:
+        check = check_of(item) if reasons else None
+        reason = check and (reasons.get(name_of(item, check)) or reasons.get(check.id))
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=f"{reason} (--istio-skip)"))
 
 
 def describe(items: Iterable[pytest.Item], selection: Selection) -> None:

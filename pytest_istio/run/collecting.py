@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_istio.conformance.selection import concerns_istio, describe, fixtures_of, select
+from pytest_istio.conformance.selection import concerns_istio, describe, fixtures_of, select, skip
 from pytest_istio.run.context import worker_name
 from pytest_istio.run.states import SELECTION
 
@@ -31,6 +31,7 @@ class Collecting:
             kept = set(chosen)
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = chosen
+        skip(items, self._run.settings)
 
     # First: pytest-xdist then tells the controller that the collection is finished.
     @pytest.hookimpl(tryfirst=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_istio.conformance.gate import shortcoming
 from pytest_istio.conformance.selection import Selection
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.report import terminal, writers
@@ -113,6 +114,8 @@ class Controller:
         cluster, trouble = self._owner.cluster, self._owner.trouble
         if trouble:
             self._fail(session, trouble)
+        if self._run.settings.gate:
+            self._judge(session, [check.outcome for check in checks], cluster)
         try:
             self._owner.stop(failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
         except PytestIstioError as error:
@@ -125,6 +128,13 @@ class Controller:
                 writers.write(self._report, path)
         except OSError as error:
             self._fail(session, f"--istio-report: {error.filename} cannot be written: {error.strerror}")
+
+    def _judge(self, session: pytest.Session, outcomes: list[str], cluster: Cluster | None) -> None:
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            reason = shortcoming(outcomes, rehearsal=cluster is not None and cluster.rehearsal)
+            if reason:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                self._errors.append(f"--istio-gate: {reason}")
 
     def _compose(self, session: pytest.Session, cluster: Cluster | None) -> Report:
         return Report(

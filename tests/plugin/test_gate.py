@@ -1,0 +1,97 @@
+"""A gate passes only what proves something; what was left out on purpose is told with its reason."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.plugin.conftest import BROKEN_MESH, FakeCluster
+
+CHECKS = """
+    import pytest
+
+    @pytest.mark.istio("PRE-001")
+    def test_passes(istio_cluster): pass
+
+    @pytest.mark.istio("PRE-002")
+    @pytest.mark.parametrize("name", ["one", "two"])
+    def test_both(istio_cluster, name): pass
+
+    @pytest.mark.istio("BKI-005", requires=["CP-001[istio-pilot]"])
+    def test_blocked(mesh): pass
+"""
+PASSED, FAILED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def files(fake_cluster: FakeCluster) -> FakeCluster:
+    fake_cluster.pytester.makeconftest(BROKEN_MESH)
+    fake_cluster.pytester.makepyfile(CHECKS)
+    return fake_cluster
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("-k", "test_passes"), PASSED, "*profile core: 1 passed"),
+        (("-k", "test_passes", "--istio-skip=PRE-001=no"), FAILED, "ERROR: --istio-gate: no check passed*"),
+        (("-k", "nothing"), FAILED, "ERROR: --istio-gate: no check passed*"),
+        ((), FAILED, "*blocked: BKI-005: by CP-001*"),
+        (("--istio-skip=BKI-005=known",), PASSED, "skipped: BKI-005: known (--istio-skip)"),
+    ],
+)
+def test_gate(
+    files: FakeCluster,
+    workers: tuple[str, ...],
+    arguments: tuple[str, ...],
+    code: pytest.ExitCode,
+    said: str,
+) -> None:
+    result = files.run_apart("--istio-gate", *arguments, *workers)
+    assert result.ret == code
+    result.stdout.fnmatch_lines([said])
+
+
+def test_a_rehearsal_passes_no_gate(files: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_CAPABILITIES", "")
+    result = files.run_apart("--istio-gate", "-k", "test_passes")
+    assert result.ret == FAILED
+    result.stdout.fnmatch_lines(["ERROR: --istio-gate: a rehearsal proves nothing *"])
+
+
+def test_skipped_by_id_or_by_parameter(files: FakeCluster) -> None:
+    given = ("--istio-skip=PRE-001=later = never", "--istio-skip=PRE-002[two]=only one here")
+    files.run("-k", "passes or both", "--istio-report=report.json", *given)
+    report = json.loads((files.pytester.path / "report.json").read_text())
+    assert {check["id"]: (check["outcome"], check["message"]) for check in report["checks"]} == {
+        "PRE-001": ("skipped", "later = never (--istio-skip)"),
+        "PRE-002[one]": ("passed", ""),
+        "PRE-002[two]": ("skipped", "only one here (--istio-skip)"),
+    }
+
+
+@pytest.mark.parametrize("value", ["", "PRE-001", "PRE-001=", "PRE-001= ", "pre=why", "=why"])
+def test_a_skip_without_check_or_reason_is_refused(files: FakeCluster, value: str) -> None:
+    result = files.run(f"--istio-skip={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --istio-skip: * is not ID=REASON such as *"])
+    assert files.notes == []
+
+
+def test_a_gate_is_not_passed_for_want_of_a_version(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--istio-gate")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --istio-gate needs --istio-version*"])
+
+
+def test_the_gate_has_twins(files: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_CAPABILITIES", "")
+    monkeypatch.setenv("PYTEST_ISTIO_GATE", "yes")
+    assert files.run("-k", "test_passes").ret == FAILED
+    monkeypatch.setenv("PYTEST_ISTIO_GATE", "no")
+    assert files.run("-k", "test_passes").ret == PASSED
+    monkeypatch.setenv("PYTEST_ISTIO_GATE", "perhaps")
+    result = files.run("-k", "test_passes")
+    result.stderr.fnmatch_lines(["ERROR: PYTEST_ISTIO_GATE: 'perhaps' is neither yes nor no"])
