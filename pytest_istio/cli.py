@@ -82,8 +82,10 @@ def _images(chosen: argparse.Namespace) -> None:
 
 def _cleanup(chosen: argparse.Namespace) -> None:
     from pytest_istio.clusters import existing, kind, local
+    from pytest_istio.run.folder import remove_abandoned
     from pytest_istio.settings import Settings
 
+    remove_abandoned()
     if chosen.context:
         ended = existing.cleanup(Settings(context=chosen.context, kubeconfig=chosen.kubeconfig))
     else:

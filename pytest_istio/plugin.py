@@ -130,11 +130,17 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
     from pytest_istio.run.collecting import Collecting
     from pytest_istio.run.context import Run, worker_name
     from pytest_istio.run.controller import Controller
+    from pytest_istio.run.interrupts import Interrupts
 
     assert settings.istio_version is not None
     release(settings.istio_version)
     for path in settings.reports:
         writers.check(path)
+    if worker_name(config) is None:
+        interrupts = Interrupts()
+        interrupts.install()
+        config.add_cleanup(interrupts.restore)
+        config.pluginmanager.register(interrupts, "istio-interrupts")
     run = Run.join(config, settings)
     config.stash[RUN] = run
     config.pluginmanager.register(Collecting(run), "istio-collecting")

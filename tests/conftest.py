@@ -37,6 +37,12 @@ class _Shown:
                 print(f"\n{what}", flush=True)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--interrupts", type=int, default=20, metavar="N", help="Whole runs to interrupt at random moments."
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "cluster: starts a cluster of its own; set on tests that need the Kubernetes programs.",

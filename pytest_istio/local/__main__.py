@@ -48,6 +48,10 @@ def _run(order: Order, plan: Plan) -> None:
     def clean_up() -> None:
         shutil.rmtree(folder)
         record.remove()
+        # Where the run was killed, its own folder is left as well.
+        from pytest_istio.run.folder import remove_abandoned  # noqa: PLC0415 (the watchdog stays small)
+
+        remove_abandoned()
 
     try:
         record.write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +14,7 @@ from pytest_istio.report.model import Report
 from pytest_istio.report.results import Results
 from pytest_istio.run.context import FOLDER_INPUT, is_distributing, is_dry
 from pytest_istio.run.live import durations
-from pytest_istio.run.owner import Owner, sigterm_as_interrupt
+from pytest_istio.run.owner import Owner
 from pytest_istio.run.states import FACTS, SELECTION
 
 if TYPE_CHECKING:
@@ -43,14 +42,12 @@ class Controller:
         self._report: Report | None = None
         self._session: pytest.Session | None = None
         self._errors: list[str] = []
-        self._end = ExitStack()
         config.pluginmanager.register(self._results, "istio-results")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the cluster, unless workers collect the tests."""
         self._session = session
-        self._end.enter_context(sigterm_as_interrupt())
         collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
         if self._run.selection.cluster and not collection_failed:
             self._start()
@@ -73,9 +70,8 @@ class Controller:
         try:
             return (yield)
         finally:
-            with self._end:
-                if not is_dry(self._config):
-                    self._finish(session)
+            if not is_dry(self._config):
+                self._finish(session)
 
     def pytest_runtest_logfinish(self) -> None:
         """Run no further test on a cluster that is lost: each would wait for it until its bound."""

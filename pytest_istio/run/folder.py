@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "remove_abandoned"]
+
+PREFIX = "pytest-istio-run-"
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class RunFolder:
 
     @classmethod
     def create(cls) -> RunFolder:
-        """Make a new folder that only this user can enter."""
-        return cls(Path(tempfile.mkdtemp(prefix="pytest-istio-")))
+        """Make a new folder that only this user can enter, and remove those of runs that were killed."""
+        remove_abandoned()
+        return cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")))
 
     def remove(self) -> None:
         """Remove the folder; a worker that still writes into it loses nothing that anybody reads."""
@@ -54,3 +58,22 @@ class RunFolder:
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Return a lock that one process of the run holds at a time."""
         return FileLock(self.path / f"{name}.lock")
+
+
+def remove_abandoned() -> None:
+    """Remove the folders of this user's runs whose process is not there any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not _runs(int(owner)):
+            # Another user's cannot be removed, and need not be.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

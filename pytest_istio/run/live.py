@@ -44,6 +44,8 @@ class Screen:
                     reporter.rewrite("", erase=True)
                     reporter.rewrite("")
                 reporter.write_line(text)
+                # A pipe's reader, such as a CI's log, is to see it when it happens, too.
+                reporter.flush()
 
     def update(self, text: str) -> None:
         """Show how things stand: over the previous update on a terminal, else a line of its own."""

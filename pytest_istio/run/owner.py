@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_istio import clusters
@@ -13,15 +10,12 @@ from pytest_istio.istio import sources
 from pytest_istio.run.states import CLUSTER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
     from pytest_istio.clusters.base import Provider
     from pytest_istio.progress import Progress
     from pytest_istio.run.folder import RunFolder
     from pytest_istio.settings import Settings
 
-__all__ = ["Owner", "attach", "sigterm_as_interrupt"]
+__all__ = ["Owner", "attach"]
 
 
 def attach(folder: RunFolder) -> Cluster | None:
@@ -66,20 +60,3 @@ class Owner:
         keep = self._settings.keep == "always" or (failed and self._settings.keep == "failed")
         self._provider.stop(cluster, keep=keep)
         self.kept = cluster if keep else None
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM end the run as Ctrl-C does, so that everything is taken away."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("SIGTERM")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

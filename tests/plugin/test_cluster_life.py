@@ -152,7 +152,6 @@ def test_interrupt_ends_the_cluster(
     fake_cluster.pytester.makepyfile(SLEEPS)
     run = started(fake_cluster, *workers)
     wait_for(fake_cluster, "starting")
-    time.sleep(0.5)
     run.send_signal(number)
     out, _ = run.communicate(timeout=30)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
@@ -160,21 +159,85 @@ def test_interrupt_ends_the_cluster(
     assert fake_cluster.notes == STARTED_AND_ENDED
 
 
-def test_second_interrupt_gives_up_and_says_what_to_do(
+def test_impatient_second_interrupt_changes_nothing(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
+    fake_cluster.pytester.makepyfile(SLEEPS)
+    run = started(fake_cluster)
+    wait_for(fake_cluster, "starting")
+    run.send_signal(signal.SIGINT)
+    wait_for(fake_cluster, "stop keep=False")
+    run.send_signal(signal.SIGTERM)
+    out, _ = run.communicate(timeout=30)
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "one more interrupt leaves the rest" in out
+    assert "Traceback" not in out
+    assert fake_cluster.notes == STARTED_AND_ENDED
+
+
+def test_third_interrupt_gives_up_and_says_what_to_do(
     fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "60")
     fake_cluster.pytester.makepyfile(SLEEPS)
     run = started(fake_cluster)
+    assert run.stdout
     wait_for(fake_cluster, "starting")
-    time.sleep(0.5)
     run.send_signal(signal.SIGINT)
     wait_for(fake_cluster, "stop keep=False")
+    run.send_signal(signal.SIGINT)
+    while "one more interrupt" not in run.stdout.readline():
+        assert run.poll() is None
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=30)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     assert "finish it with: pytest-istio cleanup" in out
     assert "Traceback" not in out
+
+
+def test_interrupt_at_the_end_is_told_by_the_exit_code(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    run = started(fake_cluster)
+    wait_for(fake_cluster, "stop keep=False")
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=30)
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "4 passed" in out
+    assert fake_cluster.notes == STARTED_AND_ENDED
+
+
+def test_interrupt_caught_in_executed_text_is_told_by_the_exit_code(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile("def test_it(istio_cluster): exec('raise KeyboardInterrupt')")
+    assert fake_cluster.run_apart().ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_terminated_while_collecting_leaves_no_folder(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = fake_cluster.pytester.mkdir("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    fake_cluster.pytester.makepyfile("import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    assert fake_cluster.run_apart().ret == pytest.ExitCode.INTERRUPTED
+    assert list(temporary.glob("pytest-istio-*")) == []
+
+
+def test_folder_of_a_killed_run_is_removed_by_the_next(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = fake_cluster.pytester.mkdir("temporary")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    fake_cluster.pytester.makepyfile(
+        test_killed="import os, signal\ndef test_it(istio_cluster): os.kill(os.getpid(), signal.SIGKILL)",
+        test_next="def test_it(istio_cluster): pass",
+    )
+    assert fake_cluster.run_apart("test_killed.py").ret == -signal.SIGKILL
+    assert len(list(temporary.glob("pytest-istio-*"))) == 1
+    fake_cluster.run_apart("test_next.py").assert_outcomes(passed=1)
+    assert list(temporary.glob("pytest-istio-*")) == []
 
 
 def test_run_folder_is_gone_afterwards(fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
