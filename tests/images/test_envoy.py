@@ -233,6 +233,8 @@ def test_https_server_whose_certificate_comes_later(cluster: Cluster) -> None:
 
     def shaken_hands() -> bool:
         context = ssl.create_default_context(cadata=files["root-cert.pem"].decode())
+        # From Python 3.13 on; Citadel's certificates name no key of their issuer's.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.check_hostname = False
         with socket.create_connection(where) as plain, context.wrap_socket(plain) as secured:
             return secured.version() is not None

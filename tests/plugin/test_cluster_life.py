@@ -137,11 +137,14 @@ def test_cluster_that_does_not_end_fails_the_run(
 
 
 SLEEPS = """
-    import time
+    import os, time
 
     def test_it(istio_cluster):
+        with open(os.environ["FAKE_CLUSTER_LOG"], "a") as log:
+            log.write("testing\\n")
         time.sleep(60)
 """
+INTERRUPTED = [*STARTED_AND_ENDED[:2], "testing", *STARTED_AND_ENDED[2:]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -151,12 +154,12 @@ def test_interrupt_ends_the_cluster(
 ) -> None:
     fake_cluster.pytester.makepyfile(SLEEPS)
     run = started(fake_cluster, *workers)
-    wait_for(fake_cluster, "starting")
+    wait_for(fake_cluster, "testing")
     run.send_signal(number)
     out, _ = run.communicate(timeout=30)
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     assert "Traceback" not in out
-    assert fake_cluster.notes == STARTED_AND_ENDED
+    assert fake_cluster.notes == INTERRUPTED
 
 
 def test_impatient_second_interrupt_changes_nothing(
@@ -165,7 +168,7 @@ def test_impatient_second_interrupt_changes_nothing(
     monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
     fake_cluster.pytester.makepyfile(SLEEPS)
     run = started(fake_cluster)
-    wait_for(fake_cluster, "starting")
+    wait_for(fake_cluster, "testing")
     run.send_signal(signal.SIGINT)
     wait_for(fake_cluster, "stop keep=False")
     run.send_signal(signal.SIGTERM)
@@ -173,7 +176,7 @@ def test_impatient_second_interrupt_changes_nothing(
     assert run.returncode == pytest.ExitCode.INTERRUPTED
     assert "one more interrupt leaves the rest" in out
     assert "Traceback" not in out
-    assert fake_cluster.notes == STARTED_AND_ENDED
+    assert fake_cluster.notes == INTERRUPTED
 
 
 def test_third_interrupt_gives_up_and_says_what_to_do(
@@ -183,7 +186,7 @@ def test_third_interrupt_gives_up_and_says_what_to_do(
     fake_cluster.pytester.makepyfile(SLEEPS)
     run = started(fake_cluster)
     assert run.stdout
-    wait_for(fake_cluster, "starting")
+    wait_for(fake_cluster, "testing")
     run.send_signal(signal.SIGINT)
     wait_for(fake_cluster, "stop keep=False")
     run.send_signal(signal.SIGINT)

@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("pytest_istio-*.whl")
     venv.create(folder / "environment", with_pip=False)
     environment = {"base": str(folder / "environment"), "platbase": str(folder / "environment")}
-    packages = Path(sysconfig.get_path("purelib", "venv", vars=environment))
+    packages = Path(sysconfig.get_path("purelib", "posix_prefix", vars=environment))
     subprocess.run([*pip, "install", "--no-deps", "--target", packages, wheel], check=True)
     # Of a folder that a .pth file names no .pth files count, so no editable installation.
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
