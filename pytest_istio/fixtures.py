@@ -131,7 +131,9 @@ def _istio_prerequisites(request: pytest.FixtureRequest) -> None:
 
     check = check_of(request.node)
     if check:
-        prerequisites.need_capabilities(request.getfixturevalue("istio_cluster"), check)
+        cluster = request.getfixturevalue("istio_cluster")
+        prerequisites.need_capabilities(cluster, check)
+        prerequisites.need_consent(cluster, check, settings_of(request.config).disruptive)
     requires = check.requires if check else ()
     if requires or "mesh" in request.fixturenames:
         prerequisites.need_installation(request.node, request.config.stash[RUN])

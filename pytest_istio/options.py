@@ -49,6 +49,12 @@ def _yes(value: str, _folder: Path) -> bool:
     return value == "yes"
 
 
+def _feature(value: str, _folder: Path) -> str:
+    if not LABEL.fullmatch(value):
+        raise ValueError("is not a feature such as automatic-injection; see `pytest-istio list`")
+    return value
+
+
 def _skip(value: str, _folder: Path) -> tuple[str, str]:
     name, _, reason = value.partition("=")
     if not CHECK.fullmatch(name) or not reason.strip():
@@ -205,9 +211,10 @@ OPTIONS = (
     Option(
         name="profile",
         field="profile",
-        metavar="{smoke,core,extended}",
-        convert=_choice("smoke", "core", "extended"),
-        help="Which checks run: a first answer, what every mesh must do, or everything. Default: core.",
+        metavar="{smoke,readonly,core,extended}",
+        convert=_choice("smoke", "readonly", "core", "extended"),
+        help="Which checks run: a first answer, those that only look, what every mesh must do, or all of "
+        "them. Default: core.",
     ),
     Option(
         name="report",
@@ -224,6 +231,23 @@ OPTIONS = (
         convert=_skip,
         help="Leave out a check, which the report then gives with this reason. May be repeated.",
         many=True,
+    ),
+    Option(
+        name="unsupported",
+        field="unsupported",
+        metavar="FEATURE",
+        convert=_feature,
+        help="Leave out the checks of a feature that the cluster does not claim; told in the report. "
+        "May be repeated.",
+        many=True,
+    ),
+    Option(
+        name="disruptive",
+        field="disruptive",
+        metavar="{auto,never,always}",
+        convert=_choice("auto", "never", "always"),
+        help="Whether checks run that take something away from others on the cluster. auto: only on a "
+        "cluster that the run made. Default: auto.",
     ),
     Option(
         name="gate",

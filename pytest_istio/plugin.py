@@ -55,7 +55,8 @@ for _module in {"pytest_istio.conformance", "pytest_istio.suites"}.difference(sy
     pytest.register_assert_rewrite(_module)
 
 MARKER = (
-    "istio(id, level='core', since=None, until=None, requires=(), capabilities=(), features=()): "
+    "istio(id, level='core', since=None, until=None, requires=(), capabilities=(), features=(), "
+    "disruptive=False): "
     "a conformance check of Istio versions since..until (both included), run where the cluster has the "
     "capabilities, blocked while a required check's prerequisite is not met."
 )

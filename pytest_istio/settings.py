@@ -29,9 +29,11 @@ class Settings:
         manifests: Rendered YAML of the user's own, a file or a folder; None for the bundled set.
         addons: What is installed beside the bundled set, such as ``grafana``.
         injection: ``manual`` (written into the manifests) or ``automatic`` (by the admission webhook).
-        profile: ``smoke``, ``core`` or ``extended``.
+        profile: ``smoke``, ``readonly``, ``core`` or ``extended``.
         reports: Files to write the report to; the suffix picks the form.
         skips: Checks to leave out, by id or by id and parameters, each with the reason.
+        unsupported: Features whose checks are left out.
+        disruptive: ``auto``, ``never`` or ``always``: whether checks that others would notice run.
         gate: Whether the run fails unless it proves something of the cluster.
         timeouts: The bounds on waiting, already scaled.
         kube_binaries: A folder with the programs of the Kubernetes control plane for ``local``.
@@ -57,6 +59,8 @@ class Settings:
     profile: str = "core"
     reports: tuple[Path, ...] = ()
     skips: tuple[tuple[str, str], ...] = ()
+    unsupported: tuple[str, ...] = ()
+    disruptive: str = "auto"
     gate: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
     kube_binaries: Path | None = None

@@ -70,7 +70,9 @@ def test_version_reported(mesh: Mesh) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-006", level="core", requires=["CP-001[istio-sidecar-injector]"])
+@pytest.mark.istio(
+    "CP-006", level="core", requires=["CP-001[istio-sidecar-injector]"], features=["automatic-injection"]
+)
 def test_injector_webhook_is_live(mesh: Mesh) -> None:
     """A pod that asks for a sidecar is admitted with one: the webhook is registered, trusted and answers.
 

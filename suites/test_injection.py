@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pytest_istio.kube.objects import Object
 
 LIVE_INJECTOR = ["CP-001[istio-sidecar-injector]", "CP-006"]
+AUTOMATIC = ["automatic-injection"]
 
 
-@pytest.mark.istio("INJ-001", level="core", requires=LIVE_INJECTOR)
+@pytest.mark.istio("INJ-001", level="core", requires=LIVE_INJECTOR, features=AUTOMATIC)
 def test_labelled_namespace_injects(mesh: Mesh, istio_namespace: str) -> None:
     """A pod created in a namespace labelled istio-injection=enabled gets the init container and the sidecar.
 
@@ -56,7 +57,7 @@ def test_labelled_namespace_injects(mesh: Mesh, istio_namespace: str) -> None:
     )
 
 
-@pytest.mark.istio("INJ-002", level="core", requires=LIVE_INJECTOR)
+@pytest.mark.istio("INJ-002", level="core", requires=LIVE_INJECTOR, features=AUTOMATIC)
 def test_unlabelled_namespace_does_not_inject(mesh: Mesh, istio_plain_namespace: str) -> None:
     """A pod in a namespace without the label is left as it is.
 
@@ -67,7 +68,7 @@ def test_unlabelled_namespace_does_not_inject(mesh: Mesh, istio_plain_namespace:
     )
 
 
-@pytest.mark.istio("INJ-003", level="core", requires=LIVE_INJECTOR)
+@pytest.mark.istio("INJ-003", level="core", requires=LIVE_INJECTOR, features=AUTOMATIC)
 def test_annotation_opts_out(mesh: Mesh, istio_namespace: str) -> None:
     """A pod with the annotation sidecar.istio.io/inject: "false" is left as it is in a labelled namespace.
 
@@ -77,7 +78,7 @@ def test_annotation_opts_out(mesh: Mesh, istio_namespace: str) -> None:
     _assert_not_injected(mesh, pod, "its annotation opts out")
 
 
-@pytest.mark.istio("INJ-004", level="core", requires=LIVE_INJECTOR)
+@pytest.mark.istio("INJ-004", level="core", requires=LIVE_INJECTOR, features=AUTOMATIC)
 def test_host_network_is_skipped(mesh: Mesh, istio_namespace: str) -> None:
     """A pod on the node's own network is never injected: its rules would capture the node's traffic.
 

@@ -62,7 +62,7 @@ def test_route_by_user(gateway: Gateway, routes: Routes) -> None:
     assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 for everybody else", dict(seen))
 
 
-@pytest.mark.istio("TRF-003", level="core", requires=ROUTING)
+@pytest.mark.istio("TRF-003", level="core", requires=ROUTING, features=["weighted-routing"])
 @pytest.mark.parametrize(
     ("sample", "shares"),
     [

@@ -27,7 +27,8 @@ class Check:
         until: Last version it applies to: ``1.4`` includes every 1.4.x; None for no end.
         requires: Checks whose prerequisites must be met, such as ``CP-001`` or ``CP-001[istio-pilot]``.
         capabilities: What the cluster must be capable of (see `pytest_istio.clusters.base.Cluster`).
-        features: Optional features that it is about.
+        features: Optional features that it is about, such as ``automatic-injection``.
+        disruptive: Whether it takes something away that others on the cluster may rely on.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Check:
     requires: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    disruptive: bool = False
 
     @classmethod
     def from_mark(cls, mark: pytest.Mark) -> Check:

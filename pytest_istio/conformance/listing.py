@@ -32,7 +32,7 @@ class _Collector:
 
 
 def listing() -> Iterable[str]:
-    """Return a line for each check: id, level, profiles, versions, and the first line of its specification.
+    """Return a line for each check: id, level, profiles, versions, what is required, and its features.
 
     Raises:
         PytestIstioError: The checks cannot be collected.
@@ -60,4 +60,5 @@ def listing() -> Iterable[str]:
     for identity, (check, title) in sorted(collector.found.items()):
         profiles = ",".join(name for name, profile in PROFILES.items() if profile.holds(check))
         versions = f"{check.since or ''}-{check.until or ''}" if check.since or check.until else "all"
-        yield f"{identity:<7}  {check.level:<8}  {profiles:<19}  {versions:<8}  {title}"
+        features = f" [{', '.join(check.features)}]" if check.features else ""
+        yield f"{identity:<7}  {check.level:<8}  {profiles:<28}  {versions:<8}  {title}{features}"

@@ -32,8 +32,18 @@ SMOKE = """
     ING-002
 """
 
+# What can be seen without making or changing anything in the mesh.
+READONLY = """
+    PRE-001 PRE-002 PRE-003 PRE-004 PRE-006 PRE-007 PRE-014
+    INV-001 INV-002 INV-003 INV-004 INV-006 INV-008 INV-010
+    CP-001 CP-002 CP-003 CP-004 CP-005
+    INJ-008
+    BKI-001 BKI-002 BKI-003 BKI-004
+"""
+
 PROFILES = {
     "smoke": Profile(ids=frozenset(SMOKE.split())),
+    "readonly": Profile(ids=frozenset(READONLY.split())),
     "core": Profile(levels=frozenset({"core"})),
     "extended": Profile(levels=frozenset({"core", "extended"})),
 }

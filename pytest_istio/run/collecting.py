@@ -31,7 +31,7 @@ class Collecting:
             kept = set(chosen)
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = chosen
-        skip(items, self._run.settings)
+        self._run.selection.idle_skips += skip(items, self._run.settings)
 
     # First: pytest-xdist then tells the controller that the collection is finished.
     @pytest.hookimpl(tryfirst=True)

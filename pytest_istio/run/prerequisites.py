@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.run.context import Run
 
-__all__ = ["need", "need_capabilities", "need_installation"]
+__all__ = ["need", "need_capabilities", "need_consent", "need_installation"]
 
 ABOUT_BOOKINFO = ("BKI", "INJ", "ING")
 ABOUT_GATEWAY = ("ING",)
@@ -27,6 +27,14 @@ def need_capabilities(cluster: Cluster, check: Check) -> None:
     """Skip a check that the cluster is not capable of."""
     if missing := sorted(set(check.capabilities) - cluster.capabilities):
         pytest.skip(f"a {cluster.provider} cluster has no {', '.join(missing)}")
+
+
+def need_consent(cluster: Cluster, check: Check, disruptive: str) -> None:
+    """Skip a disruptive check on a cluster that others may rely on."""
+    if check.disruptive and disruptive == "auto" and not cluster.created:
+        pytest.skip(
+            "disruptive, and this run did not make the cluster; --istio-disruptive=always runs it anyway"
+        )
 
 
 def need_installation(item: pytest.Item, run: Run) -> None:

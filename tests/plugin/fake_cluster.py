@@ -30,7 +30,10 @@ class FakeProvider:
             if trouble := os.environ.get("FAKE_CLUSTER_TROUBLE"):
                 raise ClusterError(trouble)
         capabilities = frozenset(os.environ.get("FAKE_CLUSTER_CAPABILITIES", "containers").split())
-        return Cluster("fake-0", "fake", Path("/nowhere/kubeconfig"), None, True, capabilities, "a fake", {})
+        created = bool(os.environ.get("FAKE_CLUSTER_CREATED", "yes"))
+        return Cluster(
+            "fake-0", "fake", Path("/nowhere/kubeconfig"), None, created, capabilities, "a fake", {}
+        )
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:
         _note(f"stop keep={keep}")

@@ -95,3 +95,61 @@ def test_the_gate_has_twins(files: FakeCluster, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PYTEST_ISTIO_GATE", "perhaps")
     result = files.run("-k", "test_passes")
     result.stderr.fnmatch_lines(["ERROR: PYTEST_ISTIO_GATE: 'perhaps' is neither yes nor no"])
+
+
+FEATURES = """
+    import pytest
+
+    @pytest.mark.istio("PRE-001", features=["frobnication"])
+    def test_feature(istio_cluster): pass
+
+    @pytest.mark.istio("RES-001", disruptive=True)
+    def test_disruptive(istio_cluster): pass
+"""
+
+
+def outcomes(files: FakeCluster, *arguments: str) -> dict[str, tuple[str, str]]:
+    """Run the checks with features, and return what each came to and why."""
+    files.pytester.makepyfile(FEATURES)
+    files.run("--istio-report=report.json", "-k", "feature or disruptive", *arguments)
+    report = json.loads((files.pytester.path / "report.json").read_text())
+    return {check["id"]: (check["outcome"], check["message"]) for check in report["checks"]}
+
+
+def test_unsupported_feature_is_skipped_with_its_name(files: FakeCluster) -> None:
+    assert outcomes(files, "--istio-unsupported=frobnication") == {
+        "PRE-001": ("skipped", "frobnication is not supported here (--istio-unsupported)"),
+        "RES-001": ("passed", ""),
+    }
+
+
+@pytest.mark.parametrize(
+    ("disruptive", "created", "runs"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("never", True, False),
+        ("always", False, True),
+    ],
+)
+def test_disruptive(
+    files: FakeCluster, monkeypatch: pytest.MonkeyPatch, disruptive: str, created: bool, runs: bool
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_CREATED", "yes" if created else "")
+    outcome, message = outcomes(files, f"--istio-disruptive={disruptive}")["RES-001"]
+    assert outcome == ("passed" if runs else "skipped")
+    assert ("disruptive" in message) is not runs
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_what_names_no_check_is_told(files: FakeCluster, workers: tuple[str, ...]) -> None:
+    given = ("--istio-skip=PRE-999=typo", "--istio-unsupported=frobnicaton")
+    result = files.run_apart("-k", "passes", *given, *workers)
+    assert result.ret == PASSED
+    result.stdout.fnmatch_lines(["note: PRE-999 was to be *", "note: frobnicaton was to be *"])
+
+
+def test_a_feature_of_no_shape_is_refused(files: FakeCluster) -> None:
+    result = files.run("--istio-unsupported=Not A Feature")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --istio-unsupported: * is not a feature such as *"])

@@ -35,6 +35,8 @@ GOOD = {
     "kind-config": ("one.yaml", "two.yaml", "three.yaml"),
     "kind-program": ("one.yaml", "two.yaml", "three.yaml"),
     "skip": ("PRE-001=ini", "PRE-001=environment", "PRE-001=option"),
+    "unsupported": ("one", "two", "three"),
+    "disruptive": ("never", "always", "auto"),
     "gate": ("yes", "no", "yes"),
 }
 BAD = {
@@ -45,7 +47,9 @@ BAD = {
     "keep": ("yes", "is none of never, failed, always"),
     "manifests": ("missing", "does not exist (looked for "),
     "injection": ("none", "is none of manual, automatic"),
-    "profile": ("all", "is none of smoke, core, extended"),
+    "profile": ("all", "is none of smoke, readonly, core, extended"),
+    "unsupported": ("A Feature", "is not a feature such as automatic-injection"),
+    "disruptive": ("sometimes", "is none of auto, never, always"),
     "report": ("report.doc", "must end in one of "),
     "timeout-factor": ("nan", "is not a number above 0, at most 100"),
     "kube-binaries": ("missing", "does not exist (looked for "),
