@@ -2,65 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ClusterError, ManifestError
-from pytest_istio.findings import finding
+from pytest_istio.errors import ManifestError
+from pytest_istio.inside import Answer, ask
 from pytest_istio.istio import sources
+from pytest_istio.istio.address import gateway_service
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.install import placed
 from pytest_istio.istio.mesh import MANAGER
 from pytest_istio.istio.namespaces import INJECTION
 from pytest_istio.kube.apply import apply, delete
-from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.manifests import load
 from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, Trouble, wait_ready
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.migrate import Rewrite
     from pytest_istio.kube.objects import Object
-    from pytest_istio.kube.streams import Executed
     from pytest_istio.progress import Progress
 
 __all__ = ["Answer", "Bookinfo", "deploy", "finish", "start"]
-
-INSIDE_SECONDS = 10
-"""How long a request from inside may take, its program's start included."""
-MISSING_PROGRAM = (126, 127)
-
-NODE = """\
-require("http").get({host: "productpage", port: 9080, path: process.argv[1]}, r => {
-  let text = ""; r.on("data", d => text += d)
-  r.on("end", () => console.log(JSON.stringify([r.statusCode, text])))
-}).on("error", e => { console.error(String(e)); process.exit(1) })"""
-PYTHON = """\
-import json, sys, urllib.error, urllib.request
-try: r = urllib.request.urlopen("http://productpage:9080" + sys.argv[1])
-except urllib.error.HTTPError as e: r = e
-print(json.dumps([r.getcode(), r.read().decode("utf-8", "replace")]))"""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a pod of the mesh was answered.
-
-    Attributes:
-        status: The HTTP status.
-        text: The body.
-        pod: The name of the pod that asked.
-    """
-
-    status: int
-    text: str
-    pod: str
 
 
 @dataclass(frozen=True)
@@ -99,57 +65,12 @@ class Bookinfo:
         return self.mesh.release.bookinfo.deployments
 
     def request_inside(self, path: str) -> Answer:
-        """Ask productpage for a path from the container of a ratings pod, so through that pod's sidecar.
-
-        The first of curl, wget, node and python that the image has is used.
+        """Ask productpage for a path from a pod of the mesh; see `pytest_istio.inside.ask`.
 
         Raises:
-            ClusterError: No ratings pod runs, the image has none of these programs, or no answer came.
+            ClusterError: No pod can ask, or no answer came.
         """
-        pods = self.kube.list(
-            "v1", "Pod", self.namespace, labels="app=ratings", fields="status.phase=Running"
-        )
-        names = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-        if not names:
-            raise ClusterError(
-                finding(
-                    f"the ratings pods in {self.namespace}",
-                    expected="one that runs, to ask from inside the mesh",
-                    seen="none",
-                    look=f"kubectl -n {self.namespace} get pods -l app=ratings",
-                )
-            )
-        seen = []
-        for program, command, read in _programs(path):
-            done = self._run(names[0], command)
-            if isinstance(done, str):
-                seen.append(f"{program}: {done}")
-                continue
-            answer = read(done.stdout) if done.exit_code == 0 else None
-            if answer is None:
-                words = " ".join((done.stderr or done.stdout).split())[:300]
-                raise ClusterError(self._unasked(names[0], f"{program} ended with {done.exit_code}: {words}"))
-            return Answer(*answer, names[0])
-        raise ClusterError(self._unasked(names[0], "; ".join(seen)))
-
-    def _run(self, pod: str, command: list[str]) -> Executed | str:
-        """Return what a program did, or why the container does not have it."""
-        try:
-            done = self.kube.exec(self.namespace, pod, command, container="ratings", timeout=INSIDE_SECONDS)
-        except KubeError as error:
-            if "not found" in str(error) or "no such file" in str(error):
-                return "not in the image"
-            raise
-        return "not in the image" if done.exit_code in MISSING_PROGRAM else done
-
-    def _unasked(self, pod: str, seen: str) -> str:
-        return finding(
-            f"http://productpage:9080, asked by {self.namespace}/{pod}",
-            expected="an HTTP answer",
-            seen=seen,
-            cause="the sidecar has no configuration, the name is not resolved, or the image has no client",
-            look=f"kubectl -n {self.namespace} exec {pod} -c ratings -- curl -v http://productpage:9080/productpage",
-        )
+        return ask(self.mesh, self.namespace, path)
 
     def remove(self, *, progress: Progress) -> None:
         """Take it away again, and its namespace or the namespace's label if they were made for it."""
@@ -184,6 +105,8 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     """
     folder = sources.bookinfo(mesh.release.version)
     given = [*load(folder / "bookinfo.yaml").objects, *load(folder / "bookinfo-gateway.yaml").objects]
+    if mesh.settings.gateway:
+        given = [_at_gateway(mesh, each) for each in given]
     objects, rewrites, troubles = _migrated(mesh, [placed(each, namespace) for each in given])
     made = mesh.kube.find("v1", "Namespace", namespace) is None
     if made:
@@ -201,6 +124,13 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
             mesh.kube, objects, manager=MANAGER, labels=mesh.labels, timeouts=mesh.timeouts, progress=progress
         )
     return Bookinfo(mesh, namespace, tuple(objects), rewrites, made, troubles)
+
+
+def _at_gateway(mesh: Mesh, obj: Object) -> Object:
+    """Return an object, a Gateway made to open the ingress gateway that the run was told of."""
+    if obj["kind"] != "Gateway":
+        return obj
+    return {**obj, "spec": {**obj["spec"], "selector": gateway_service(mesh)["spec"].get("selector") or {}}}
 
 
 def _migrated(
@@ -244,29 +174,3 @@ def finish(bookinfo: Bookinfo, *, progress: Progress) -> Bookinfo:
 def label(mesh: Mesh, namespace: str, value: str | None) -> None:
     """Set or remove the label by which the injector's webhook selects a namespace."""
     mesh.kube.patch("v1", "Namespace", namespace, None, {"metadata": {"labels": {INJECTION: value}}})
-
-
-def _programs(path: str) -> list[tuple[str, list[str], Callable[[str], tuple[int, str] | None]]]:
-    """Return the programs that can ask, how they are called, and how to read what they print."""
-    url, bound = f"http://productpage:9080{path}", str(INSIDE_SECONDS - 1)
-    return [
-        ("curl", ["curl", "-sS", "-i", "-m", bound, url], _read_http),
-        ("node", ["node", "-e", NODE, path], _read_json),
-        ("python3", ["python3", "-c", PYTHON, path], _read_json),
-        # Not every wget tells the status; it fails unless that is a success.
-        ("wget", ["wget", "-q", "-T", bound, "-O", "-", url], lambda text: (200, text)),
-    ]
-
-
-def _read_http(text: str) -> tuple[int, str] | None:
-    """Read headers and body, after what interim answers and proxies have put before them."""
-    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
-    while body.startswith("HTTP/"):
-        head, _, body = body.partition("\n\n")
-    parts = head.split(" ", 2)
-    return (int(parts[1]), body) if head.startswith("HTTP/") and len(parts) > 1 else None
-
-
-def _read_json(text: str) -> tuple[int, str] | None:
-    status, body = json.loads(text)
-    return int(status), str(body)

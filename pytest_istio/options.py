@@ -30,6 +30,13 @@ def _namespace(value: str, _folder: Path) -> str:
     return value
 
 
+def _namespaced(value: str, _folder: Path) -> tuple[str, str]:
+    namespace, _, name = value.partition("/")
+    if not (LABEL.fullmatch(namespace) and LABEL.fullmatch(name)):
+        raise ValueError("is not NAMESPACE/NAME such as istio-system/istio-ingressgateway")
+    return namespace, name
+
+
 def _text(value: str, _folder: Path) -> str:
     return value
 
@@ -176,6 +183,28 @@ OPTIONS = (
         metavar="NAME",
         convert=_namespace,
         help="Namespace of the control plane. Default: istio-system.",
+    ),
+    Option(
+        name="use-installed",
+        field="use_installed",
+        metavar="yes",
+        convert=_yes,
+        help="Test the Istio that is on the existing cluster; nothing of it is installed or changed.",
+        switch=True,
+    ),
+    Option(
+        name="gateway",
+        field="gateway",
+        metavar="NAMESPACE/NAME",
+        convert=_namespaced,
+        help="Service and Deployment of the installed ingress gateway, where it is not the usual one.",
+    ),
+    Option(
+        name="client-image",
+        field="client_image",
+        metavar="IMAGE",
+        convert=_text,
+        help="Image with curl for asking from inside the mesh, where the application has no client.",
     ),
     Option(
         name="keep",

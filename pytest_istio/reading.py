@@ -59,6 +59,10 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
             "--istio-context and --istio-kubeconfig name an existing cluster, but "
             f"--istio-cluster={settings.cluster} makes one; leave one of them out"
         )
+    if settings.use_installed:
+        settings = _for_installed(settings)
+    elif settings.gateway:
+        raise BadSettingError("--istio-gateway is for an Istio that is installed; add --istio-use-installed")
     if settings.gate and settings.istio_version is None:
         raise BadSettingError("--istio-gate needs --istio-version, without which no check runs")
     if settings.kind_config and settings.kind_nodes > 1:
@@ -66,6 +70,21 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
             "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"
         )
     return settings
+
+
+def _for_installed(settings: Settings) -> Settings:
+    """Return the settings of a run that tests an installed Istio, whose webhook injects bookinfo."""
+    from dataclasses import replace
+
+    if settings.context is None:
+        raise BadSettingError("--istio-use-installed wants an existing cluster: --istio-context=NAME")
+    if settings.istio_version is None:
+        raise BadSettingError("--istio-use-installed needs --istio-version, which says what to expect of it")
+    if settings.manifests or settings.addons:
+        raise BadSettingError("--istio-use-installed installs nothing; leave out manifests and add-ons")
+    if settings.injection == "manual" and settings.sources["injection"] != "default":
+        raise BadSettingError("--istio-use-installed has bookinfo injected by the webhook, so automatically")
+    return replace(settings, injection="automatic")
 
 
 class _Given(NamedTuple):

@@ -25,6 +25,9 @@ class Settings:
         allowed_contexts: Contexts on whose clusters Istio may be installed.
         kubeconfig: The kubeconfig file of an existing cluster; None for the usual places.
         namespace: Where the control plane goes.
+        use_installed: Whether the Istio that is on the cluster is tested, and none installed.
+        gateway: Namespace and name of the ingress gateway's Service and Deployment; None for the usual one.
+        client_image: The image of the workload that asks from inside the mesh, where no other one can.
         keep: ``never``, ``failed`` or ``always``: whether a cluster that the run made stays.
         manifests: Rendered YAML of the user's own, a file or a folder; None for the bundled set.
         addons: What is installed beside the bundled set, such as ``grafana``.
@@ -52,6 +55,9 @@ class Settings:
     allowed_contexts: tuple[str, ...] = ()
     kubeconfig: Path | None = None
     namespace: str = "istio-system"
+    use_installed: bool = False
+    gateway: tuple[str, str] | None = None
+    client_image: str = "docker.io/curlimages/curl:8.16.0"
     keep: str = "never"
     manifests: Path | None = None
     addons: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_istio.istio.catalog import release
+from pytest_istio.istio.installed import expected
 from pytest_istio.stash import settings_of
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     It is blocked where another one is broken that the component cannot become available without.
     """
-    version = settings_of(metafunc.config).istio_version
+    settings = settings_of(metafunc.config)
     # Without a version the test is skipped as it stands.
-    if "component" in metafunc.fixturenames and version is not None:
-        components = [each for each in release(version).components if not each.optional]
+    if "component" in metafunc.fixturenames and settings.istio_version is not None:
+        components = [each for each in expected(settings).components if not each.optional]
         metafunc.parametrize("component", [_parameter(metafunc, each) for each in components])
 
 

@@ -37,14 +37,25 @@ def resolve(settings: Settings) -> str:
 
     That is ``existing`` when a context was named, ``kind`` when pytest-kind is installed and a container
     engine answers, else ``local``.
+
+    Raises:
+        BadSettingError: It leads to ``local``, which has nothing for this version of Istio.
     """
-    if settings.cluster != "auto":
-        return settings.cluster
-    if settings.context is not None:
-        return "existing"
-    if find_spec("pytest_kind") and _engine_answers():
-        return "kind"
-    return "local"
+    chosen = settings.cluster
+    if chosen == "auto" and settings.context is not None:
+        chosen = "existing"
+    elif chosen == "auto":
+        chosen = "kind" if find_spec("pytest_kind") and _engine_answers() else "local"
+    if chosen == "local" and settings.istio_version and not _has_stand_ins(settings.istio_version):
+        raise BadSettingError(
+            "--istio-cluster=local has stand-ins for Istio 1.0 to 1.4 only, "
+            f"not for {settings.istio_version}; take kind, or an existing cluster (--istio-context)"
+        )
+    return chosen
+
+
+def _has_stand_ins(version: str) -> bool:
+    return tuple(int(number) for number in version.split(".")[:2]) <= (1, 4)
 
 
 def _engine_answers() -> bool:

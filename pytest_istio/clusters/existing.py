@@ -18,7 +18,7 @@ from pytest_istio.clusters import lease
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.errors import ClusterError
-from pytest_istio.istio import install, leftovers, sources
+from pytest_istio.istio import install, installed, leftovers, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
 from pytest_istio.progress import Silent
@@ -57,10 +57,15 @@ class ExistingProvider:
             version = self._kube.version()["gitVersion"]
             _make_way(self._kube, settings, progress)
         with progress.phase("preflight"):
-            install.check(self._kube, settings, sources.manifests(settings))
+            if settings.use_installed:
+                installed.check(self._kube, settings)
+            else:
+                install.check(self._kube, settings, sources.manifests(settings))
             nodes = len(self._kube.list("v1", "Node"))
         run = f"run-{secrets.token_hex(4)}"
-        self._lease = lease.Lease.take(self._kube, run, settings.istio_version)
+        self._lease = lease.Lease.take(
+            self._kube, run, settings.istio_version, use_installed=settings.use_installed
+        )
         return Cluster(
             name=context,
             provider="existing",
@@ -86,7 +91,8 @@ class ExistingProvider:
             self._lease.keep()
         else:
             leftovers.remove(
-                self._kube, self._lease.run, release(self._settings.istio_version),
+                self._kube, self._lease.run,
+                None if self._settings.use_installed else release(self._settings.istio_version),
                 since=self._lease.since, timeouts=self._settings.timeouts, progress=Silent(),
             )  # fmt: skip
             self._lease.give_back()
@@ -152,9 +158,17 @@ def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:
     """Return if somebody agreed to the use of the cluster, or this program made it."""
     if context in settings.allowed_contexts or any(each.kubeconfig == kubeconfig for each in folders()):
         return
+    if settings.use_installed:
+        wanted, made = (
+            "deploy bookinfo beside the Istio",
+            "a namespace with bookinfo, and a few for a while",
+        )
+    else:
+        wanted = f"install Istio {settings.istio_version}"
+        made = "namespaces, definitions, roles and webhooks"
     raise ClusterError(
-        f"Nobody has agreed to install Istio {settings.istio_version} on the cluster of context {context}. "
-        "The run creates namespaces, definitions, roles and webhooks there, and removes them again. "
+        f"Nobody has agreed to {wanted} on the cluster of context {context}. "
+        f"The run creates {made} there, and removes them again. "
         f"If that is wanted, add --istio-allow-context={context}, or istio_allow_context = {context} "
         "to the ini file."
     )
@@ -178,7 +192,7 @@ def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:
 
 def _remove(kube: Kube, found: lease.Owner, settings: Settings, progress: Progress) -> None:
     leftovers.remove(
-        kube, found.run, release(found.istio_version),
+        kube, found.run, None if found.use_installed else release(found.istio_version),
         since=found.since, timeouts=settings.timeouts, progress=progress,
     )  # fmt: skip
     lease.remove_lease(kube)

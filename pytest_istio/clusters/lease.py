@@ -26,6 +26,7 @@ NAMESPACE = "kube-system"
 NAME = "pytest-istio"
 KEPT = "pytest-istio.dev/kept"
 VERSION = "pytest-istio.dev/istio-version"
+USE_INSTALLED = "pytest-istio.dev/use-installed"
 _SECONDS = 60
 _RENEWAL = 15.0
 
@@ -41,6 +42,7 @@ class Owner:
         alive: Whether the run renews its Lease.
         kept: Whether what it installed was told to stay.
         istio_version: What it installed.
+        use_installed: Whether it installed nothing, and tested what was there.
     """
 
     run: str
@@ -49,6 +51,7 @@ class Owner:
     alive: bool
     kept: bool
     istio_version: str
+    use_installed: bool = False
 
 
 class Lease:
@@ -63,8 +66,8 @@ class Lease:
         self._thread.start()
 
     @classmethod
-    def take(cls, kube: Kube, run: str, istio_version: str) -> Lease:
-        """Make the Lease of a run.
+    def take(cls, kube: Kube, run: str, istio_version: str, *, use_installed: bool = False) -> Lease:
+        """Make the Lease of a run, which says what the run installs, or that it tests what is there.
 
         Raises:
             ClusterError: Another run was quicker.
@@ -76,7 +79,11 @@ class Lease:
                 "name": NAME,
                 "namespace": NAMESPACE,
                 # Not a label: it goes after all that bears the run's.
-                "annotations": {RUN_LABEL: run, VERSION: istio_version},
+                "annotations": {
+                    RUN_LABEL: run,
+                    VERSION: istio_version,
+                    **({USE_INSTALLED: "true"} if use_installed else {}),
+                },
             },
             "spec": {
                 "holderIdentity": f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}",
@@ -133,6 +140,7 @@ def owner(kube: Kube) -> Owner | None:
         alive=fresh and not kept,
         kept=kept,
         istio_version=annotations[VERSION],
+        use_installed=USE_INSTALLED in annotations,
     )
 
 

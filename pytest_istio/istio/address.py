@@ -36,7 +36,7 @@ def gateway_service(mesh: Mesh) -> Object:
     Raises:
         NoAddressError: There is none.
     """
-    name, namespace = mesh.release.gateway.service, mesh.namespace
+    name, namespace = mesh.release.gateway.service, mesh.gateway_namespace
     service = mesh.kube.find("v1", "Service", name, namespace)
     if service is None:
         raise NoAddressError(
@@ -132,21 +132,20 @@ def _connects(address: Address) -> bool:
 def _forwarded(mesh: Mesh, service: Object, held: ExitStack) -> Address:
     """Forward a local port to a running pod of the gateway."""
     selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
-    pods = mesh.kube.list("v1", "Pod", mesh.namespace, labels=selector, fields="status.phase=Running")
+    pods = mesh.kube.list("v1", "Pod", mesh.gateway_namespace, labels=selector, fields="status.phase=Running")
     running = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     if not running:
         raise NoAddressError(
             finding(
-                f"Service {mesh.namespace}/{service['metadata']['name']}",
+                f"Service {mesh.gateway_namespace}/{service['metadata']['name']}",
                 expected="an address that takes connections, or a pod to forward a port to",
                 seen=f"no address takes connections, and no pod with {selector} runs",
                 cause="the gateway's Deployment is scaled to zero, or its pods do not start",
-                look=f"kubectl -n {mesh.namespace} get service,pods -l {selector}",
+                look=f"kubectl -n {mesh.gateway_namespace} get service,pods -l {selector}",
             )
         )
     port = _http_port(mesh, service)
     target = port.get("targetPort", port["port"])
     inside = target if isinstance(target, int) else port["port"]
-    return Address(
-        *held.enter_context(mesh.kube.port_forward(mesh.namespace, running[0], inside)), "port-forward"
-    )
+    forwarded = mesh.kube.port_forward(mesh.gateway_namespace, running[0], inside)
+    return Address(*held.enter_context(forwarded), "port-forward")

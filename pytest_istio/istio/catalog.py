@@ -39,10 +39,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Something that a pod of the control plane answers over HTTP."""
+    """Something that a pod of the control plane answers over HTTP.
+
+    Attributes:
+        port: The port.
+        path: An absolute path.
+        way: How it is asked: through the ``service``, through the ``pod`` where the Service leaves the port
+            out, or by ``exec`` of discovery's own client where only that is trusted.
+    """
 
     port: int
     path: str
+    way: str = "service"
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,7 @@ class Release:
         kubernetes: The oldest and newest Kubernetes minor version that take the release as it was shipped.
         adapted: The newest Kubernetes minor version that worked with migrated manifests; None if none did.
         components: The Deployments.
+        successors: Which component does the work of one that earlier releases had.
         jobs: The Jobs.
         crds: The custom resource definitions of the manifests.
         runtime_crds: Those that the control plane itself creates.
@@ -156,6 +165,7 @@ class Release:
     kubernetes: tuple[str, str]
     adapted: str | None
     components: tuple[Component, ...]
+    successors: dict[str, str]
     jobs: tuple[str, ...]
     crds: tuple[str, ...]
     runtime_crds: tuple[str, ...]

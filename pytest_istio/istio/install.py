@@ -108,11 +108,17 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
         raise ClusterError(
             f"Istio {settings.istio_version} cannot be installed on the cluster; nothing was changed.\n"
             + "\n".join(problems)
+            + ("\nTo test the Istio that is there: --istio-use-installed" if found.previous_istio else "")
         )
 
 
 def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
-    """Wait for the workloads of the installation, and return the mesh with what did not become ready."""
+    """Wait for the workloads of the installation, and return the mesh with what did not become ready.
+
+    Those of an Istio that was there before are not waited for.
+    """
+    if mesh.settings.use_installed:
+        return replace(mesh, restarts=restart_counts(mesh))
     refs = [Ref.of(each) for each in mesh.objects if each["kind"] in WORKLOADS]
     troubles = tuple(_absent(mesh))
     # What waits for a part that nobody starts waits in vain; the rest does not take that long.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["made_by", "remove"]
 
-CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod")
 WORKLOAD_SECRET = "istio.io/key-and-cert"  # noqa: S105  (the type of one, not a secret)
 WEBHOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -43,14 +43,14 @@ def made_by(kube: Kube, run: str) -> list[Ref]:
 
 
 def remove(
-    kube: Kube, run: str, release: Release, *, since: str, timeouts: Timeouts, progress: Progress
+    kube: Kube, run: str, release: Release | None, *, since: str, timeouts: Timeouts, progress: Progress
 ) -> None:
     """Take away what a run and its Istio have made, in every namespace, and wait until it is gone.
 
     Args:
         kube: The cluster.
         run: The run's name.
-        release: The Istio that it installed.
+        release: The Istio that it installed; None where it tested one that was there.
         since: When it began, by the API server's clock; what Istio has made since then is the run's.
         timeouts: The bounds on waiting.
         progress: Is told what is still there.
@@ -66,7 +66,8 @@ def remove(
     delete(kube, workloads, timeouts=timeouts, progress=progress)
     wait_gone(kube, pods, timeout=timeouts.namespace_gone, progress=progress)
     rest = [ref for ref in found if ref.kind not in CONTROLLERS]
-    delete(kube, [*rest, *_made_by_istio(kube, release, since)], timeouts=timeouts, progress=progress)
+    istios = _made_by_istio(kube, release, since) if release else []
+    delete(kube, [*rest, *istios], timeouts=timeouts, progress=progress)
 
 
 def _pods_in(kube: Kube, namespaces: Iterable[str | None], found: Iterable[Ref]) -> list[Ref]:

@@ -71,6 +71,11 @@ class Mesh:
         return self.settings.namespace
 
     @property
+    def gateway_namespace(self) -> str:
+        """The namespace of the ingress gateway."""
+        return self.settings.gateway[0] if self.settings.gateway else self.settings.namespace
+
+    @property
     def timeouts(self) -> Timeouts:
         """The bounds on waiting."""
         return self.settings.timeouts

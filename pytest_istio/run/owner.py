@@ -42,8 +42,10 @@ class Owner:
         """
         if self.cluster is not None:
             return
-        sources.manifests(self._settings)
-        self._provider = clusters.provider(clusters.resolve(self._settings))
+        chosen = clusters.resolve(self._settings)
+        if not self._settings.use_installed:
+            sources.manifests(self._settings)
+        self._provider = clusters.provider(chosen)
         self.cluster = self._provider.start(self._settings, progress)
         self._folder.write(CLUSTER, self.cluster.to_state())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,19 @@ from pytest_istio import clusters
 from pytest_istio import gateway as entrance
 from pytest_istio.bookinfo import Bookinfo
 from pytest_istio.errors import PytestIstioError
-from pytest_istio.istio import install, sources
+from pytest_istio.istio import install, installed, sources
+from pytest_istio.istio.mesh import restored
 from pytest_istio.kube.migrate import Rewrite
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
+from pytest_istio.progress import Silent
 from pytest_istio.report.terminal import facts
 from pytest_istio.run.owner import attach
 from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_istio.clusters.base import Cluster
     from pytest_istio.gateway import Gateway
     from pytest_istio.istio.mesh import Mesh
@@ -39,22 +43,14 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     Raises:
         PytestIstioError: Istio cannot be applied. That it does not become ready is no error here.
     """
-    manifests = sources.manifests(run.settings)
     observed = run.folder.path / "observed"
     with run.folder.lock(MESH):
         state = run.folder.read(MESH)
         if state:
-            return install.attach(kube, run.settings, manifests, state, observed=observed)
+            return _attached(run, kube, state, observed)
+        name = cluster.details.get("run") or f"run-{secrets.token_hex(4)}"
         try:
-            started = install.start(
-                kube,
-                run.settings,
-                manifests,
-                created=cluster.created,
-                run=cluster.details.get("run") or f"run-{secrets.token_hex(4)}",
-                progress=run.progress,
-                observed=observed,
-            )
+            started = _started(run, kube, name, observed, created=cluster.created)
             if run.selection.bookinfo and run.settings.injection == "manual":
                 # Its pods start while Istio's do.
                 _start_bookinfo(run, started)
@@ -67,6 +63,23 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     for line in facts(cluster.to_state(), _facts(finished)):
         run.screen.line(line)
     return finished
+
+
+def _attached(run: Run, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:
+    if run.settings.use_installed:
+        found = installed.look(kube, run.settings, run=state["run"], progress=Silent(), observed=observed)
+        return replace(found, **restored(state))
+    return install.attach(kube, run.settings, sources.manifests(run.settings), state, observed=observed)
+
+
+def _started(run: Run, kube: Kube, name: str, observed: Path, *, created: bool) -> Mesh:
+    settings, progress = run.settings, run.progress
+    if settings.use_installed:
+        return installed.look(kube, settings, run=name, progress=progress, observed=observed)
+    manifests = sources.manifests(settings)
+    return install.start(
+        kube, settings, manifests, created=created, run=name, progress=progress, observed=observed
+    )
 
 
 def bookinfo(run: Run, mesh: Mesh) -> Bookinfo:

@@ -36,8 +36,17 @@ GOOD = {
     "kind-program": ("one.yaml", "two.yaml", "three.yaml"),
     "skip": ("PRE-001=ini", "PRE-001=environment", "PRE-001=option"),
     "unsupported": ("one", "two", "three"),
+    "use-installed": ("yes", "no", "yes"),
+    "gateway": ("a/one", "a/two", "a/three"),
+    "client-image": ("one", "two", "three"),
     "disruptive": ("never", "always", "auto"),
     "gate": ("yes", "no", "yes"),
+}
+# A gate is refused in a run without checks, an installed Istio without a cluster that it is on.
+NEEDED = {
+    "gate": "istio_version = 1.0.5\n",
+    "use-installed": "istio_version = 1.0.5\nistio_context = mine\n",
+    "gateway": "istio_version = 1.0.5\nistio_context = mine\nistio_use_installed = yes\n",
 }
 BAD = {
     "version": ("1.0", "is not a version such as 1.0.5"),
@@ -50,6 +59,8 @@ BAD = {
     "profile": ("all", "is none of smoke, readonly, core, extended"),
     "unsupported": ("A Feature", "is not a feature such as automatic-injection"),
     "disruptive": ("sometimes", "is none of auto, never, always"),
+    "use-installed": ("perhaps", "is neither yes nor no"),
+    "gateway": ("gateway", "is not NAMESPACE/NAME such as "),
     "report": ("report.doc", "must end in one of "),
     "timeout-factor": ("nan", "is not a number above 0, at most 100"),
     "kube-binaries": ("missing", "does not exist (looked for "),
@@ -86,8 +97,7 @@ def test_command_line_wins_over_environment_over_ini(
 ) -> None:
     option = BY_NAME[name]
     in_ini, in_environment, on_command_line = GOOD[name]
-    # A gate is refused in a run without checks.
-    needed = "istio_version = 1.0.5\n" if name == "gate" else ""
+    needed = NEEDED.get(name, "")
     pytester.makeini(f"[pytest]\n{needed}{option.ini} = {in_ini}\n")
 
     settings = settings_of(pytester)
@@ -108,10 +118,15 @@ def test_command_line_wins_over_environment_over_ini(
 @pytest.mark.parametrize("name", BAD)
 def test_bad_value_is_one_line_that_names_its_place(pytester: pytest.Pytester, name: str) -> None:
     value, complaint = BAD[name]
-    result = pytester.runpytest_inprocess("--istio-version=1.0.5", f"--istio-{name}={value}")
+    # A switch has no value on the command line.
+    option = BY_NAME[name]
+    pytester.makeini(f"[pytest]\n{option.ini} = {value}\n" if option.switch else "[pytest]\n")
+    given = [] if option.switch else [f"{option.flag}={value}"]
+    result = pytester.runpytest_inprocess("--istio-version=1.0.5", *given)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = filter(None, result.errlines)
-    assert line.startswith(f"ERROR: --istio-{name}: '{value}' {complaint}")
+    shown = f"{option.ini} in {pytester.path / 'tox.ini'}" if option.switch else option.flag
+    assert line.startswith(f"ERROR: {shown}: '{value}' {complaint}")
     assert not result.outlines
 
 
@@ -193,3 +208,26 @@ def test_profiles_are_those_that_can_be_chosen() -> None:
     assert BY_NAME["profile"].metavar == f"{{{','.join(PROFILES)}}}"
     for name in PROFILES:
         BY_NAME["profile"].convert(name, Path())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--istio-use-installed",), "wants an existing cluster"),
+        (("--istio-use-installed", "--istio-context=a", "--istio-manifests=one.yaml"), "installs nothing"),
+        (("--istio-use-installed", "--istio-context=a", "--istio-injection=manual"), "by the webhook"),
+        (("--istio-gateway=a/b",), "add --istio-use-installed"),
+    ],
+)
+def test_what_an_installed_istio_cannot_be_told(
+    pytester: pytest.Pytester, arguments: tuple[str, ...], complaint: str
+) -> None:
+    result = pytester.runpytest_inprocess("--istio-version=1.0.5", *arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = filter(None, result.errlines)
+    assert complaint in line
+
+
+def test_an_installed_istio_injects_by_its_webhook(pytester: pytest.Pytester) -> None:
+    given = ("--istio-version=1.0.5", "--istio-use-installed", "--istio-context=mine")
+    assert settings_of(pytester, *given).injection == "automatic"

@@ -123,7 +123,8 @@ def observe(check_id: str, subject: Subject) -> tuple[str, ...]:
         LookupError: Nothing is observed under this name, or the subject lacks what it needs.
     """
     if component := re.fullmatch(r"CP-001\[(.+)\]", check_id):
-        return component_available(subject.mesh, component.group(1))
+        name = component.group(1)
+        return component_available(subject.mesh, subject.mesh.release.successors.get(name, name))
     if check_id not in OBSERVATIONS:
         known = ", ".join(OBSERVATIONS)
         raise LookupError(

@@ -149,7 +149,7 @@ def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str
 def _unlogged(mesh: Mesh, namespace: str, services: list[str], mark: str) -> tuple[list[str], str]:
     """Return which hops have not logged the request yet, and its id as far as it is known."""
     gateway = mesh.release.gateway.deployment
-    deployment = mesh.kube.get("apps/v1", "Deployment", gateway, mesh.namespace)
+    deployment = mesh.kube.get("apps/v1", "Deployment", gateway, mesh.gateway_namespace)
     lines = [line for line in _log(mesh, explain.pods_of(mesh.kube, deployment)) if mark in line]
     ids = REQUEST_ID.findall(lines[-1]) if lines else []
     if not ids:
@@ -175,7 +175,7 @@ def _log(mesh: Mesh, pods: list[Object]) -> list[str]:
 
 def _not_logged(mesh: Mesh, namespace: str, hop: str, request_id: str) -> str:
     is_gateway = hop == mesh.release.gateway.deployment
-    where = mesh.namespace if is_gateway else namespace
+    where = mesh.gateway_namespace if is_gateway else namespace
     what = f"x-request-id {request_id}" if request_id else "the request"
     return finding(
         f"the access log of {hop}'s proxy in {where}",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.objects import Object
 
 __all__ = [
+    "ask_pod",
     "component_available",
     "crds_established",
     "discovery_ready",
@@ -39,7 +40,10 @@ def pods_of(mesh: Mesh, workload: Object) -> list[Object]:
 
 def component_available(mesh: Mesh, component: str) -> tuple[str, ...]:
     """Return why a Deployment of the control plane is not available with all its replicas."""
-    return explain.deployment_problems(mesh.kube, mesh.namespace, component)
+    is_gateway = component == mesh.release.gateway.deployment
+    return explain.deployment_problems(
+        mesh.kube, mesh.gateway_namespace if is_gateway else mesh.namespace, component
+    )
 
 
 def crds_established(mesh: Mesh) -> tuple[str, ...]:
@@ -139,6 +143,39 @@ def _has_ready_address(mesh: Mesh, namespace: str, service: str) -> bool:
     return any(subset.get("addresses") for subset in found.get("subsets") or [])
 
 
+def ask(mesh: Mesh, component: str, endpoint: Endpoint) -> bytes:
+    """Return what a component answers; where pods are asked, the newest that runs.
+
+    Raises:
+        KubeError: It does not answer.
+    """
+    if endpoint.way == "service":
+        path = _service_path(mesh, component, endpoint.port, endpoint.path)
+        return mesh.kube.request("GET", path, timeout=mesh.timeouts.request)
+    deployment = mesh.kube.get("apps/v1", "Deployment", component, mesh.namespace)
+    running = [each for each in pods_of(mesh, deployment) if each.get("status", {}).get("phase") == "Running"]
+    if not running:
+        raise KubeError(f"no pod of Deployment {mesh.namespace}/{component} runs")
+    return ask_pod(mesh, running[-1], endpoint)
+
+
+def ask_pod(mesh: Mesh, pod: Object, endpoint: Endpoint) -> bytes:
+    """Return what a pod of discovery answers, asked through the API server or by its own client.
+
+    Raises:
+        KubeError: It does not answer.
+    """
+    name = pod["metadata"]["name"]
+    if endpoint.way != "exec":
+        path = f"/api/v1/namespaces/{mesh.namespace}/pods/{name}:{endpoint.port}/proxy{endpoint.path}"
+        return mesh.kube.request("GET", path, timeout=mesh.timeouts.request)
+    command = ["pilot-discovery", "request", "GET", endpoint.path]
+    done = mesh.kube.exec(mesh.namespace, name, command, container="discovery", timeout=mesh.timeouts.request)
+    if done.exit_code != 0:
+        raise KubeError(f"`{' '.join(command)}` in {name} ended with {done.exit_code}: {done.stderr[:200]}")
+    return done.stdout.encode()
+
+
 def http_ok(mesh: Mesh, service: str, port: int, path: str) -> tuple[str, ...]:
     """Return why a Service of the control plane does not answer 200, asked through the API server's proxy."""
     try:
@@ -152,7 +189,13 @@ def discovery_ready(mesh: Mesh) -> tuple[str, ...]:
     """Return why discovery does not call itself ready."""
     name = mesh.release.discovery_service
     ready = mesh.release.component(name).ready
-    return http_ok(mesh, name, ready.port, ready.path) if ready else ()
+    if ready is None:
+        return ()
+    try:
+        ask(mesh, name, ready)
+    except KubeError as error:
+        return (_unanswered(mesh, name, ready.port, ready.path, str(error)),)
+    return ()
 
 
 def version_reported(mesh: Mesh) -> tuple[str, ...]:

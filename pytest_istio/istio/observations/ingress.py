@@ -50,16 +50,16 @@ class Asked(Protocol):
 def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
     """Return why the ingress gateway is not available, or takes no connections at its address."""
     spec, address = mesh.release.gateway, gateway.address
-    problems = deployment_problems(mesh.kube, mesh.namespace, spec.deployment)
+    problems = deployment_problems(mesh.kube, mesh.gateway_namespace, spec.deployment)
     try:
         _connect(address, mesh.timeouts.request)
     except OSError as error:
         unreachable = finding(
-            f"Service {mesh.namespace}/{spec.service}",
+            f"Service {mesh.gateway_namespace}/{spec.service}",
             expected=f"takes connections at {address.host}:{address.port} ({address.way})",
             seen=str(error),
             cause="no ready gateway pod is behind it, no Gateway opens the port, or nothing leads there",
-            look=f"kubectl -n {mesh.namespace} get service,endpoints {spec.service}",
+            look=f"kubectl -n {mesh.gateway_namespace} get service,endpoints {spec.service}",
         )
         return (*problems, unreachable)
     return problems

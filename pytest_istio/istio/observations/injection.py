@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_istio.findings import finding
 from pytest_istio.istio.inject import InjectionConfig, inject_pod
 from pytest_istio.istio.namespaces import temporary_namespace
+from pytest_istio.istio.observations.control_plane import ask_pod
 from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
@@ -155,9 +156,7 @@ def _sync_status(mesh: Mesh, discovery: str) -> dict[str, Object]:
     if endpoint is None:
         return known
     for pod in mesh.kube.list("v1", "Pod", mesh.namespace, labels=labels, fields="status.phase=Running"):
-        target = f"pods/{pod['metadata']['name']}:{endpoint.port}/proxy{endpoint.path}"
-        answer = mesh.kube.request("GET", f"/api/v1/namespaces/{mesh.namespace}/{target}")
-        known.update({each["proxy"]: each for each in json.loads(answer) or []})
+        known.update({each["proxy"]: each for each in json.loads(ask_pod(mesh, pod, endpoint)) or []})
     return known
 
 

@@ -1,0 +1,150 @@
+"""An Istio that is on the cluster already: recognised, read, and tested without being changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.findings import finding
+from pytest_istio.istio import preflight, sources
+from pytest_istio.istio.catalog import minors, release
+from pytest_istio.istio.mesh import Mesh
+from pytest_istio.kube.manifests import Manifests, load
+from pytest_istio.kube.objects import Ref
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_istio.istio.catalog import Release
+    from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.objects import Object
+    from pytest_istio.progress import Progress
+    from pytest_istio.settings import Settings
+
+__all__ = ["check", "expected", "look", "version"]
+
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+MUTATING = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
+VALIDATING = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+TAG = re.compile(r":v?(\d+\.\d+\.\d+)(?:[-.@].*)?$")
+
+
+def expected(settings: Settings) -> Release:
+    """Return what is expected of the release that a run tests, with the ingress gateway that it names.
+
+    Raises:
+        UnknownVersionError: The catalogue does not know the version.
+    """
+    assert settings.istio_version is not None
+    known = release(settings.istio_version)
+    if settings.gateway is None:
+        return known
+    usual, (_, name) = known.gateway, settings.gateway
+    return replace(
+        known,
+        gateway=replace(usual, service=name, deployment=name),
+        components=tuple(each for each in known.components if each.name != usual.deployment),
+        successors={**known.successors, usual.deployment: name},
+    )
+
+
+def version(kube: Kube, settings: Settings) -> str:
+    """Return the version of the Istio on the cluster, by the image of its discovery.
+
+    Raises:
+        ClusterError: There is none in the namespace, or its image does not tell.
+    """
+    for name in {release(f"{minor}.0").discovery_service for minor in minors()}:
+        found = kube.find("apps/v1", "Deployment", name, settings.namespace)
+        if found is None:
+            continue
+        images = [each["image"] for each in found["spec"]["template"]["spec"]["containers"]]
+        tags = [tag.group(1) for image in images if (tag := TAG.search(image))]
+        if tags:
+            return tags[0]
+        raise ClusterError(
+            f"--istio-use-installed: the version of Deployment {settings.namespace}/{name} cannot be told by "
+            f"its image {images[0]}; say it with --istio-version."
+        )
+    raise ClusterError(
+        finding(
+            f"namespace {settings.namespace}",
+            expected="an installed Istio, as --istio-use-installed says",
+            seen="no Deployment of a control plane",
+            cause="it is in another namespace (--istio-namespace), or there is none",
+            look="kubectl get deployments --all-namespaces -l istio=pilot",
+        )
+    )
+
+
+def check(kube: Kube, settings: Settings) -> None:
+    """Return if the Istio on the cluster is the one that the run is about; nothing is changed.
+
+    Raises:
+        ClusterError: It is another one, there is none, or bookinfo cannot be deployed beside it.
+    """
+    assert settings.istio_version is not None
+    seen = version(kube, settings)
+    if seen != settings.istio_version:
+        raise ClusterError(
+            f"--istio-version: {settings.istio_version} was asked for, but Istio {seen} is installed in "
+            f"{settings.namespace}; nothing was changed. Take --istio-version={seen}."
+        )
+    found = preflight.record(kube, settings, expected(settings), _ours(settings), created=False)
+    problems = [*found.version_problems, *found.forbidden, *found.capacity_problems]
+    if problems:
+        raise ClusterError(
+            f"Istio {seen} cannot be tested on the cluster; nothing was changed.\n" + "\n".join(problems)
+        )
+
+
+def look(kube: Kube, settings: Settings, *, run: str, progress: Progress, observed: Path | None) -> Mesh:
+    """Return the Istio on the cluster as a mesh; its objects are those that are there.
+
+    Raises:
+        KubeError: The API server refuses to show them.
+    """
+    known = expected(settings)
+    with progress.phase("preflight"):
+        found = preflight.record(kube, settings, known, _ours(settings), created=False)
+    with progress.phase("reading"):
+        objects = _objects(kube, known, settings.namespace)
+    spoken = json.dumps([[str(Ref.of(each)), each.get("spec"), each.get("data")] for each in objects])
+    manifests = Manifests(
+        objects=tuple(objects),
+        source="of the Istio that is installed",
+        sha256=hashlib.sha256(spoken.encode()).hexdigest(),
+        warnings=("Istio was there before the run, which has not changed it",),
+    )
+    # That there is one is what the run was told to expect.
+    return Mesh(
+        kube, settings, known, manifests, manifests.objects, (), run,
+        replace(found, previous_istio=()), observed=observed,
+    )  # fmt: skip
+
+
+def _ours(settings: Settings) -> list[Object]:
+    """Return what a run makes beside an installed Istio: bookinfo, and a namespace for it."""
+    folder = sources.bookinfo(expected(settings).version)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bookinfo"}}
+    files = (folder / "bookinfo.yaml", folder / "bookinfo-gateway.yaml")
+    return [namespace, *(each for file in files for each in load(file).objects)]
+
+
+def _objects(kube: Kube, known: Release, namespace: str) -> list[Object]:
+    """Return what there is of the parts that the catalogue knows; what is missing is the checks' to say."""
+    named = [
+        *(Ref(*CRD, None, name) for name in known.crds),
+        *(Ref("v1", "ConfigMap", namespace, name) for name in ("istio", "istio-sidecar-injector")),
+        *(Ref("v1", "Service", namespace, each.name) for each in known.control_plane_services),
+        *(Ref("apps/v1", "Deployment", namespace, each.name) for each in known.components),
+        *(Ref("batch/v1", "Job", namespace, name) for name in known.jobs),
+        Ref(*MUTATING, None, known.injector.webhook),
+        Ref(*VALIDATING, None, known.validation_webhook),
+    ]
+    found = [kube.find(ref.api_version, ref.kind, ref.name, ref.namespace) for ref in named]
+    return [each for each in found if each is not None]
