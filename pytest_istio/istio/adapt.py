@@ -1,8 +1,8 @@
 """Adapting a release to an API server that has left behind an API which the release's programs call.
 
 Migrating the manifests does not help there: the programs themselves ask for what is gone. What each then
-needs is data, the ``adaptations`` of the catalogue. Nothing is changed where the API is still served, or where
-the manifests are already so.
+needs is data, the ``adaptations`` of the catalogue. Nothing is changed where the API is still served, or
+where the manifests are already so.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Registration:
     """Webhooks that are registered in their server's stead, once it runs.
 
     Attributes:
-        webhooks: Their configuration, without a certificate authority.
+        webhooks: Their configuration without a certificate authority, or as much of it as finds them where
+            the manifests hold it.
         secret: The Secret with the certificate of their server and of its authority.
     """
 
@@ -168,7 +169,11 @@ class _Adapting:
         """Have the certificate authority of webhooks filled in."""
         for obj in self._named(spec):
             if not all(each["clientConfig"].get("caBundle") for each in obj.get("webhooks") or []):
-                self.registrations.append(Registration(obj, self._secret(spec)))
+                # Nothing but this, so that what the manifests say stays the manifests'.
+                hooks = [{key: each[key] for key in ("name", "clientConfig")} for each in obj["webhooks"]]
+                metadata = {"name": obj["metadata"]["name"]}
+                partly = {**obj, "metadata": metadata, "webhooks": hooks}
+                self.registrations.append(Registration(partly, self._secret(spec)))
                 yield Ref.of(obj), "caBundle set by this run"
 
     def _register(self, spec: AdaptationSpec) -> Iterator[tuple[Ref, str]]:
@@ -181,13 +186,13 @@ class _Adapting:
                 given = yaml.safe_load(text)
                 (webhooks,) = migrate([given], self._served).objects
                 registration = Registration(webhooks, self._secret(spec))
-                ref, service = Ref.of(webhooks), registration.service
+                ref, _ = Ref.of(webhooks), registration.service
             except (yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
                 raise ManifestError(
                     f"{Ref.of(config_map)}, key {spec.value['key']}: holds no {spec.kind}: {error!r}."
                 ) from error
             self.registrations.append(registration)
-            yield ref, f"registered by this run once {service} answers, from {Ref.of(config_map)}"
+            yield ref, f"registered by this run, from ConfigMap {config_map['metadata']['name']}"
 
     def _secret(self, spec: AdaptationSpec) -> str:
         return (self._release.workload_secret or "{account}").replace("{account}", spec.value["account"])

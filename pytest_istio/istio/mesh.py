@@ -85,6 +85,17 @@ class Mesh:
         """The labels of everything that the run makes."""
         return {RUN_LABEL: self.run}
 
+    def registered_by_run(self, webhooks: str) -> str | None:
+        """Return what became of registering webhooks in their server's stead; None if that is not needed.
+
+        Args:
+            webhooks: The name of their configuration.
+        """
+        if all(each.webhooks["metadata"]["name"] != webhooks for each in self.registrations):
+            return None
+        failed = (each.detail for each in self.troubles if each.ref.name == webhooks)
+        return next(failed, "this run did, in its server's stead, and somebody has changed it since")
+
     def problems(
         self, check_id: str, *, bookinfo: str | None = None, gateway: Asked | None = None
     ) -> tuple[str, ...]:
