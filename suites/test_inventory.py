@@ -20,7 +20,7 @@ CRD = "apiextensions.k8s.io/v1"
 
 @pytest.mark.istio("INV-001", level="core")
 def test_custom_resource_definitions_are_established(mesh: Mesh) -> None:
-    """Every custom resource definition of the manifests exists and is Established.
+    """Every custom resource definition of the manifests and of the adaptations exists and is Established.
 
     Source: the release's own manifests; Kubernetes, "Extend the Kubernetes API with
     CustomResourceDefinitions".
@@ -33,7 +33,8 @@ def test_custom_resource_definitions_are_established(mesh: Mesh) -> None:
 def test_objects_of_the_manifests_exist(mesh: Mesh) -> None:
     """Every object that was applied is there, by kind, namespace and name.
 
-    Source: the release's own manifests (what `istioctl verify-install` compares in later releases).
+    Source: the release's own manifests (what `istioctl verify-install` compares in later releases), and the
+    recorded adaptations.
     """
     problems = observations.objects_exist(mesh)
     assert not problems, report(problems)
@@ -106,10 +107,11 @@ def test_container_counts(mesh: Mesh) -> None:
     requires=["CP-001[istio-pilot]", "CP-001[istio-galley]", "CP-001[istio-citadel]"],
 )
 def test_objects_that_istio_makes_at_run_time(mesh: Mesh) -> None:
-    """Galley has registered its validating webhook, Citadel its root and a certificate in each namespace.
+    """Galley's webhook is registered, Citadel has made its root and a certificate in each namespace.
 
     Source: facts of the release: galley's `--webhook-config-file`, Citadel's secrets of the types
-    istio.io/ca-root and istio.io/key-and-cert.
+    istio.io/ca-root and istio.io/key-and-cert. Where the API server lacks what Galley and Pilot call, the run
+    has made in their stead what they make, and has recorded that.
     """
     problems = observations.runtime_objects(mesh)
     assert not problems, report(problems)

@@ -20,6 +20,7 @@ import yaml
 from pytest_istio.errors import UnknownVersionError
 
 __all__ = [
+    "AdaptationSpec",
     "BookinfoSpec",
     "Component",
     "Endpoint",
@@ -135,6 +136,37 @@ class BookinfoSpec:
 
 
 @dataclass(frozen=True)
+class AdaptationSpec:
+    """What the release needs where an API that its programs call is not served; see `istio.adapt`.
+
+    Attributes:
+        how: What is done: ``argument``, ``create``, ``redirect rules``, ``register``, ``setting``, ``trust``.
+        kubernetes: The first Kubernetes minor version without the API.
+        unserved: The API: its version and kind, such as ``extensions/v1beta1 Ingress``.
+        kind: The kind of object that is adapted.
+        name: Its name; None for all of the kind.
+        value: With what, by `how`.
+        why: What would happen otherwise.
+        source: Where the release says so.
+    """
+
+    how: str
+    kubernetes: str
+    unserved: str
+    kind: str
+    name: str | None
+    value: dict[str, Any]
+    why: str
+    source: str
+
+    @property
+    def unserved_kind(self) -> tuple[str, str]:
+        """The API as a pair of version and kind."""
+        version, kind = self.unserved.split()
+        return version, kind
+
+
+@dataclass(frozen=True)
 class Release:
     """What is expected of one release of Istio.
 
@@ -142,18 +174,20 @@ class Release:
         version: Such as ``1.0.5``.
         minor: Such as ``1.0``.
         kubernetes: The oldest and newest Kubernetes minor version that take the release as it was shipped.
-        adapted: The newest Kubernetes minor version that worked with migrated manifests; None if none did.
+        adapted: The newest Kubernetes minor version that worked with migrated and adapted manifests; None if
+            none did.
+        adaptations: What newer Kubernetes versions need besides migrated manifests.
         components: The Deployments.
         successors: Which component does the work of one that earlier releases had.
         jobs: The Jobs.
         crds: The custom resource definitions of the manifests.
-        runtime_crds: Those that the control plane itself creates.
+        runtime_crds: Those that the control plane itself creates, where it can.
         control_plane_services: The Services.
         gateway: The ingress gateway.
         sidecar: What injection adds.
         injector: Who injects.
         validation_webhook: The ValidatingWebhookConfiguration.
-        validation_webhook_at_runtime: Whether the control plane creates that one itself.
+        validation_webhook_at_runtime: Whether the control plane creates that one itself, where it can.
         authority_secret: The Secret in which the control plane keeps its certificate authority, if it does.
         workload_secret: The Secret that it makes for every service account, if it does: ``istio.{account}``.
         bookinfo: The sample application.
@@ -164,6 +198,7 @@ class Release:
     minor: str
     kubernetes: tuple[str, str]
     adapted: str | None
+    adaptations: tuple[AdaptationSpec, ...]
     components: tuple[Component, ...]
     successors: dict[str, str]
     jobs: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Installing Istio: look, migrate, apply, wait.
+"""Installing Istio: look, migrate, adapt, apply, wait.
 
 An installation that does not become ready is a result, not an error: the mesh says what is wrong and the
 checks judge it. Only what makes applying impossible raises.
@@ -6,16 +6,18 @@ checks judge it. Only what makes applying impossible raises.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio import preflight
+from pytest_istio.istio.adapt import adapt
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import pods_of
 from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
+from pytest_istio.istio.registration import Registering
 from pytest_istio.kube.apply import apply
-from pytest_istio.kube.migrate import Migrated, migrate
+from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, Trouble, wait_ready
 
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from pytest_istio.istio.adapt import Adaptation, Registration
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.manifests import Manifests
+    from pytest_istio.kube.migrate import Rewrite
     from pytest_istio.kube.objects import Object
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
@@ -65,9 +69,9 @@ def start(
     """
     assert settings.istio_version is not None
     with progress.phase("preflight"):
-        migrated = _migrated(kube, settings, manifests)
+        fitted = _fitted(kube, settings, manifests)
         known = release(settings.istio_version)
-        found = preflight.record(kube, settings, known, migrated.objects, created=created)
+        found = preflight.record(kube, settings, known, fitted.objects, created=created)
     if found.previous_istio and not created:
         raise ClusterError(
             f"Istio is on the cluster already, and this run did not put it there; nothing was changed.\n"
@@ -76,14 +80,21 @@ def start(
     with progress.phase("apply"):
         apply(
             kube,
-            migrated.objects,
+            fitted.objects,
             manager=MANAGER,
             labels={RUN_LABEL: run},
             timeouts=settings.timeouts,
             progress=progress,
         )
     return Mesh(
-        kube, settings, known, manifests, migrated.objects, migrated.rewrites, run, found, observed=observed
+        kube=kube,
+        settings=settings,
+        release=known,
+        manifests=manifests,
+        run=run,
+        preflight=found,
+        observed=observed,
+        **vars(fitted),
     )
 
 
@@ -98,11 +109,11 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
         KubeError: The API server refuses what is asked.
     """
     assert settings.istio_version is not None
-    migrated = _migrated(kube, settings, manifests)
-    found = preflight.record(kube, settings, release(settings.istio_version), migrated.objects, created=False)
+    fitted = _fitted(kube, settings, manifests)
+    found = preflight.record(kube, settings, release(settings.istio_version), fitted.objects, created=False)
     problems = [
         *found.version_problems, *found.unserved, *found.forbidden, *found.previous_istio,
-        *found.capacity_problems, *preflight.taken(kube, migrated.objects),
+        *found.capacity_problems, *preflight.taken(kube, fitted.objects),
     ]  # fmt: skip
     if problems:
         raise ClusterError(
@@ -115,7 +126,8 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
 def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     """Wait for the workloads of the installation, and return the mesh with what did not become ready.
 
-    Those of an Istio that was there before are not waited for.
+    Meanwhile the webhooks are registered that their servers cannot register themselves. An Istio that was
+    there before is not waited for.
     """
     if mesh.settings.use_installed:
         return replace(mesh, restarts=restart_counts(mesh))
@@ -123,11 +135,16 @@ def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     troubles = tuple(_absent(mesh))
     # What waits for a part that nobody starts waits in vain; the rest does not take that long.
     bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
-    with progress.phase("control plane"):
+    with (
+        progress.phase("control plane"),
+        Registering(mesh, mesh.registrations, timeout=bound) as registering,
+    ):
         try:
             wait_ready(mesh.kube, refs, timeout=bound, progress=progress)
         except NotReadyError as error:
             troubles += error.troubles
+        left = 0.0 if troubles else mesh.timeouts.webhook_live
+        troubles += registering.troubles(within=left)
     return replace(mesh, troubles=troubles, restarts=restart_counts(mesh))
 
 
@@ -155,15 +172,13 @@ def attach(
 ) -> Mesh:
     """Return the mesh that another process of the run has installed and described by `Mesh.to_state`."""
     assert settings.istio_version is not None
-    migrated = _migrated(kube, settings, manifests)
     return Mesh(
         kube=kube,
         settings=settings,
         release=release(settings.istio_version),
         manifests=manifests,
-        objects=migrated.objects,
-        rewrites=migrated.rewrites,
         observed=observed,
+        **vars(_fitted(kube, settings, manifests)),
         **restored(state),
     )
 
@@ -179,9 +194,21 @@ def restart_counts(mesh: Mesh) -> dict[str, int]:
     }
 
 
-def _migrated(kube: Kube, settings: Settings, manifests: Manifests) -> Migrated:
+@dataclass(frozen=True)
+class _Fitted:
+    """What is to be installed on one API server; the fields are those of `Mesh`."""
+
+    objects: tuple[Object, ...]
+    rewrites: tuple[Rewrite, ...]
+    adaptations: tuple[Adaptation, ...]
+    registrations: tuple[Registration, ...]
+
+
+def _fitted(kube: Kube, settings: Settings, manifests: Manifests) -> _Fitted:
     """Return the manifests for this API server, with what ``kubectl -n NAMESPACE`` would have added."""
-    migrated = migrate(manifests.objects, kube.served())
+    assert settings.istio_version is not None
+    served = kube.served()
+    migrated = migrate(manifests.objects, served)
     defined = {
         (spec["group"], spec["names"]["kind"]): spec["scope"] == "Namespaced"
         for spec in (each["spec"] for each in migrated.objects if each["kind"] == "CustomResourceDefinition")
@@ -193,7 +220,13 @@ def _migrated(kube: Kube, settings: Settings, manifests: Manifests) -> Migrated:
         if namespaced is None:
             namespaced = kube.resource(ref.api_version, ref.kind).namespaced
         objects.append(placed(each, ref.namespace or settings.namespace if namespaced else None))
-    return replace(migrated, objects=tuple(_with_namespace(objects, settings.namespace)))
+    adapted = adapt(objects, release(settings.istio_version), served, settings.namespace)
+    return _Fitted(
+        tuple(_with_namespace(adapted.objects, settings.namespace)),
+        migrated.rewrites,
+        adapted.adaptations,
+        adapted.registrations,
+    )
 
 
 def placed(obj: Object, namespace: str | None) -> Object:

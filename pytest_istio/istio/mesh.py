@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pytest_istio.istio.adapt import Adaptation, Registration
     from pytest_istio.istio.catalog import Release
     from pytest_istio.istio.observations import Asked
     from pytest_istio.kube.client import Kube
@@ -43,7 +44,7 @@ class Mesh:
         settings: What the run was asked to do.
         release: What is expected of this release.
         manifests: What was installed, as it was given.
-        objects: What was applied: the manifests after migration.
+        objects: What was applied: the manifests after migration and adaptation.
         rewrites: What the migration changed.
         run: The run's name, on everything that it makes.
         preflight: What the cluster was like before.
@@ -51,6 +52,8 @@ class Mesh:
         restarts: How often each container of the control plane had restarted when it was ready, by
             ``pod/container``.
         observed: The folder in which the run's processes share their observations; None keeps them apart.
+        adaptations: What was done because the API server lacks what the release's programs call.
+        registrations: What of that is done once these programs run.
     """
 
     kube: Kube
@@ -64,6 +67,8 @@ class Mesh:
     troubles: tuple[Trouble, ...] = ()
     restarts: Mapping[str, int] | None = None
     observed: Path | None = None
+    adaptations: tuple[Adaptation, ...] = ()
+    registrations: tuple[Registration, ...] = ()
 
     @property
     def namespace(self) -> str:
@@ -84,6 +89,17 @@ class Mesh:
     def labels(self) -> dict[str, str]:
         """The labels of everything that the run makes."""
         return {RUN_LABEL: self.run}
+
+    def registered_by_run(self, webhooks: str) -> str | None:
+        """Return what became of registering webhooks in their server's stead; None if that is not needed.
+
+        Args:
+            webhooks: The name of their configuration.
+        """
+        if all(each.webhooks["metadata"]["name"] != webhooks for each in self.registrations):
+            return None
+        failed = (each.detail for each in self.troubles if each.ref.name == webhooks)
+        return next(failed, "this run did, in its server's stead, and somebody has changed it since")
 
     def problems(
         self, check_id: str, *, bookinfo: str | None = None, gateway: Asked | None = None

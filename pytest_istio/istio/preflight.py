@@ -102,7 +102,7 @@ def _version(version: Object, release: Release) -> tuple[str, tuple[str, ...]]:
     if seen > _numbers(newest):
         known = release.adapted is not None and seen <= _numbers(release.adapted)
         shown = f"shown to work up to {release.adapted}" if known else "not tried with this version before"
-        return f"{supported}; on {version['gitVersion']} its manifests are migrated, {shown}", ()
+        return f"{supported}; on {version['gitVersion']} its manifests are migrated and adapted, {shown}", ()
     problem = finding(
         f"Kubernetes {version['gitVersion']}",
         expected=f"{oldest} or newer for Istio {release.version}",

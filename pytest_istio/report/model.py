@@ -37,7 +37,8 @@ class Report:
     """A whole run.
 
     Attributes:
-        istio: The version; once it was installed, also the manifests' source and SHA-256, and the rewrites.
+        istio: The version; once it was installed, also the manifests' source and SHA-256, the rewrites and
+            the adaptations.
         cluster: Name, provider and description of the cluster; None when there was none.
         profile: The profile that was run.
         rehearsal: Whether the cluster was one without containers, so that nothing is claimed for a vendor.

@@ -23,10 +23,13 @@ SLOWEST = 5
 
 def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
     """Return what is known of a run once Istio is installed, a line each."""
+    rewrites, adaptations = istio["rewrites"], istio["adaptations"]
+    changes = f"{len(rewrites)} objects rewritten to API versions that the server has"
     return [
         f"istio: Kubernetes {istio['kubernetes']} by {cluster['provider']} ({cluster['description']})",
         f"istio: manifests {istio['source']}, SHA-256 {istio['sha256']}",
-        f"istio: {len(istio['rewrites'])} objects rewritten to API versions that the server has",
+        f"istio: {changes}, {len(adaptations)} adapted to what it lacks",
+        *(f"istio: adapted: {each['ref']}: {each['change']}" for each in adaptations),
         *(f"istio: note: {warning}" for warning in istio["warnings"]),
     ]
 

@@ -147,4 +147,5 @@ def _facts(mesh: Mesh) -> dict[str, Any]:
         "sha256": mesh.manifests.sha256,
         "warnings": [*mesh.manifests.warnings, *filter(None, [mesh.preflight.deviation])],
         "rewrites": [{**asdict(rewrite), "ref": str(rewrite.ref)} for rewrite in mesh.rewrites],
+        "adaptations": [{**asdict(each), "ref": str(each.ref)} for each in mesh.adaptations],
     }

@@ -43,7 +43,7 @@ class EagerInjector:
         found = kube.get(webhook.api_version, webhook.kind, webhook.name)["webhooks"][0]
         url = f"https://{LOOPBACK}:{self._server.server_port}/inject"
         bundle = base64.b64encode(authority.certificate.read_bytes()).decode()
-        # Beside the installed one, which would put its own authority back; called after it, by the name.
+        # Beside the installed one, which stays as it is; called after it, by the name.
         kube.create(
             {
                 "apiVersion": webhook.api_version,

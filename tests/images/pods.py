@@ -265,6 +265,20 @@ def istio_objects(*kinds: str, owner: str = "") -> list[Object]:
     return found
 
 
+def served_definition(given: Object) -> Object:
+    """Return a CustomResourceDefinition for the API version that is served today."""
+    spec = {key: given["spec"][key] for key in ("group", "names", "scope")}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": given["spec"]["version"], "served": True, "storage": True, "schema": schema}
+    metadata = {"name": given["metadata"]["name"]}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": metadata,
+        "spec": {**spec, "versions": [version]},
+    }
+
+
 @contextmanager
 def running_pods(programs: Mapping[str, Path], folder: Path) -> Iterator[Pods]:
     """Run a control plane with the namespace istio-system and the bundled accounts and roles."""

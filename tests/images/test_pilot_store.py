@@ -121,9 +121,10 @@ def test_definition_that_is_missing_keeps_the_service_from_being_ready() -> None
     config = ("httpapispecs", "httpapispecbindings", "quotaspecs", "quotaspecbindings")
     everything = {"config": config, "rbac": ("rbacconfigs", "serviceroles", "servicerolebindings")}
     whole = Served(networking=("envoyfilters",), **everything)
-    assert crds.unserved(whole) == {}  # type: ignore[arg-type]  # as far as it is used
+    assert crds.unserved(whole, ingresses=False) == {}  # type: ignore[arg-type]  # as far as it is used
+    assert list(crds.unserved(whole, ingresses=True)) == ["ingresses.extensions"]  # type: ignore[arg-type]
     broken = Served(networking=("gateways",), config=config)
-    missing = crds.unserved(broken)  # type: ignore[arg-type]
+    missing = crds.unserved(broken, ingresses=False)  # type: ignore[arg-type]
     assert sorted(missing) == [
         "envoyfilters.networking.istio.io",
         "rbacconfigs.rbac.istio.io",

@@ -10,7 +10,9 @@ import pytest
 from pytest_istio import bookinfo as application
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio import install, observations
+from pytest_istio.istio.mesh import MANAGER, RUN_LABEL
 from pytest_istio.istio.namespaces import temporary_namespace
+from pytest_istio.kube.apply import apply
 from pytest_istio.kube.objects import Ref
 from pytest_istio.progress import Silent
 from pytest_istio.traffic import sample
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from tests.istio.conftest import Installed
 
 pytestmark = pytest.mark.cluster
+
+RUN = f"{RUN_LABEL}=test"
 
 
 def test_everything_is_ready_and_nothing_was_wrong_before(local: Installed) -> None:
@@ -32,14 +36,32 @@ def test_everything_is_ready_and_nothing_was_wrong_before(local: Installed) -> N
 
 
 def test_nothing_is_there_that_was_not_asked_for(local: Installed) -> None:
-    """The 134 objects of the manifests, and what Istio makes at run time."""
-    assert len(local.mesh.objects) == 134
+    """The 134 objects of the manifests, what Istio makes at run time, and what the run makes in its stead."""
+    added = [each.ref for each in local.mesh.adaptations if each.change == "added"]
+    assert {ref.name for ref in added} == set(local.mesh.release.runtime_crds)
+    assert len(local.mesh.objects) == 134 + len(added)
     assert all(local.mesh.kube.find(*reference(Ref.of(each))) for each in local.mesh.objects)
     definitions = local.mesh.kube.list("apiextensions.k8s.io/v1", "CustomResourceDefinition")
     assert {each["metadata"]["name"] for each in definitions} == {
         *local.mesh.release.crds,
         *local.mesh.release.runtime_crds,
     }
+
+
+def test_a_second_apply_changes_nothing(local: Installed) -> None:
+    """Nor does it undo what the run has registered in the stead of Istio's programs."""
+    # The first one brings back what other tests have made in another way.
+    _, applied = (
+        apply(
+            local.mesh.kube, local.mesh.objects, manager=MANAGER, labels=local.mesh.labels,
+            timeouts=SETTINGS.timeouts, progress=Silent(),
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    assert applied.changed == ()
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        (found,) = local.mesh.kube.list("admissionregistration.k8s.io/v1", kind, labels=RUN)
+        assert all(each["clientConfig"]["caBundle"] for each in found["webhooks"])
 
 
 def reference(ref: Ref) -> tuple[str, str, str, str | None]:
@@ -80,6 +102,7 @@ def test_all_three_versions_of_reviews_answer(local: Installed) -> None:
 def test_the_mesh_can_be_attached_to(local: Installed) -> None:
     attached = install.attach(local.mesh.kube, SETTINGS, local.mesh.manifests, local.mesh.to_state())
     assert attached.objects == local.mesh.objects
+    assert attached.adaptations == local.mesh.adaptations
     assert attached.preflight == local.mesh.preflight
     assert attached.restarts == local.mesh.restarts
 

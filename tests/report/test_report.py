@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPORT = Report(
-    istio={"version": "1.0.5", "source": "bundled", "sha256": "0" * 64, "rewrites": []},
+    istio={"version": "1.0.5", "source": "bundled", "sha256": "0" * 64, "rewrites": [], "adaptations": []},
     cluster={"name": "istio-0", "provider": "local", "description": "embedded", "created": True},
     profile="core",
     rehearsal=True,

@@ -90,7 +90,8 @@ def _cause(mesh: Mesh) -> str:
     if not webhooks:
         return "the configuration lists no webhook"
     if not all(each["clientConfig"].get("caBundle") for each in webhooks):
-        return "caBundle is empty: the injector has not registered its certificate authority"
+        done = mesh.registered_by_run(mesh.release.injector.webhook)
+        return f"caBundle is empty: {done or 'the injector has not registered its certificate authority'}"
     service = mesh.release.injector.service
     if all((each["clientConfig"].get("service") or {}).get("name") != service for each in webhooks):
         return f"no webhook leads to Service {mesh.namespace}/{service}"

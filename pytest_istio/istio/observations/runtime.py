@@ -49,8 +49,9 @@ def _existing(mesh: Mesh, api_version: str, kind: str) -> set[Ref]:
 def runtime_objects(mesh: Mesh) -> tuple[str, ...]:
     """Return what of the run-time objects is still missing after the bound ``webhook_live``.
 
-    These are the validating webhook, the definitions that discovery makes, the authority's Secret, and a
-    certificate for the default service account of each namespace.
+    These are the validating webhook and the definitions that discovery makes, whether the control plane has
+    made them or the run in its stead; the authority's Secret; and a certificate for the default service
+    account of each namespace.
     """
 
     def look() -> tuple[str, ...]:
@@ -70,21 +71,25 @@ def _validation(mesh: Mesh) -> Iterator[str]:
         f"ValidatingWebhookConfiguration {name}",
         expected="exists, with the certificate authority of its server",
         seen="not on the cluster" if found is None else "a webhook without caBundle",
-        cause="the component that registers it does not run, or the API server refuses what it sends",
+        cause=mesh.registered_by_run(name)
+        or "the component that registers it does not run, or the API server refuses what it sends",
         look=f"kubectl -n {mesh.namespace} logs deployment/{name} --tail=20",
     )
 
 
 def _definitions(mesh: Mesh) -> Iterator[str]:
+    added = {each["metadata"]["name"] for each in mesh.objects if each["kind"] == CRD[1]}
     for name in mesh.release.runtime_crds:
         found = mesh.kube.find(*CRD, name)
         seen = "not on the cluster" if found is None else readiness.problem(found)
         if seen is not None:
             yield finding(
                 f"CustomResourceDefinition {name}",
-                expected="made by discovery when it starts, and Established",
+                expected="made by this run" if name in added else "made by discovery when it starts",
                 seen=seen,
-                cause="discovery does not run, may not make definitions, or uses an API that is gone",
+                cause="deleted after the installation"
+                if name in added
+                else "discovery does not run, may not make definitions, or uses an API that is gone",
                 look=f"kubectl -n {mesh.namespace} logs deployment/{mesh.release.discovery_service}",
             )
 

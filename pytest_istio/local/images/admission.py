@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pytest_istio.local.images.cluster_api import ClusterApi, Object
+    from pytest_istio.local.images.cluster_api import Object
 
     Decide = Callable[[Mapping[str, Any]], "Verdict"]
 
-__all__ = ["FollowedObject", "Verdict", "Webhook", "add_options", "reviewed"]
+__all__ = ["Verdict", "Webhook", "add_options", "reviewed"]
 
 _PORT = 443
 
@@ -134,35 +133,3 @@ class Webhook:
         except (ValueError, KeyError, TypeError) as error:
             log("no AdmissionReview", level="error", path=request.path, error=repr(error))
             return text_response(f"could not decode the AdmissionReview: {error!r}\n", 400)
-
-
-class FollowedObject:
-    """One object of a collection as the API server has it, such as a webhook's configuration.
-
-    Attributes:
-        known: Whether the API server has been heard about it.
-        current: The object; None while there is none.
-    """
-
-    def __init__(self, api: ClusterApi, collection: str, name: str) -> None:
-        """Start nothing yet."""
-        self._api = api
-        self._collection = collection
-        self._name = name
-        self.known = False
-        self.current: Object | None = None
-
-    def start(self, on_change: Callable[[], None]) -> None:
-        """Follow it in a thread of its own that calls `on_change` after each change."""
-        threading.Thread(target=self._follow, args=[on_change], daemon=True).start()
-
-    def _follow(self, on_change: Callable[[], None]) -> None:
-        query = {"fieldSelector": f"metadata.name={self._name}"}
-        for event in self._api.watch(self._collection, query=query, on_error=self._log):
-            present = event.objects if event.type != "DELETED" else []
-            self.current = present[0] if present else None
-            self.known = True
-            on_change()
-
-    def _log(self, error: Exception) -> None:
-        log("watch interrupted", level="warn", object=self._name, error=str(error))

@@ -51,5 +51,4 @@ def serve(given: Sequence[str]) -> None:
     registration = Registration(
         ClusterApi(), options.webhook_config_file, lambda: webhook.ca_bundle, options.deployment_namespace
     )
-    registration.start()
     webhook.run(options, registration.check)

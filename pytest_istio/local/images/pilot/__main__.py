@@ -13,9 +13,17 @@ import threading
 import time
 from typing import NoReturn
 
+import yaml
+
 from pytest_istio.local.images.arguments import parse
 from pytest_istio.local.images.cluster_api import ApiError, ClusterApi
-from pytest_istio.local.images.environment import log, namespace, pod_address, run_until_terminated
+from pytest_istio.local.images.environment import (
+    inside,
+    log,
+    namespace,
+    pod_address,
+    run_until_terminated,
+)
 from pytest_istio.local.images.pilot import crds
 from pytest_istio.local.images.pilot.discovery import Discovery
 from pytest_istio.local.images.pilot.mesh import picture
@@ -29,6 +37,8 @@ HTTP_PORT = 8080
 MONITORING_PORT = 9093
 DISCOVERY_PORT = 15010
 
+_MESH_CONFIG = "/etc/istio/config/mesh"
+
 # Changes that come within this time of each other make one picture; objects are applied in bunches.
 _BUNCH = 0.01
 _RETRY_PAUSE = 0.5
@@ -37,9 +47,10 @@ _RETRY_PAUSE = 0.5
 class _Painter(threading.Thread):
     """Makes a new picture of the mesh whenever something has changed, once all kinds have been seen."""
 
-    def __init__(self, api: ClusterApi, discovery: Discovery) -> None:
+    def __init__(self, api: ClusterApi, discovery: Discovery, *, ingresses: bool) -> None:
         super().__init__(daemon=True)
         self._api = api
+        self._ingresses = ingresses
         self._discovery = discovery
         self._changed = threading.Event()
         self._unserved: dict[str, str] = {"CustomResourceDefinitions": "not looked at yet"}
@@ -61,7 +72,7 @@ class _Painter(threading.Thread):
     def _await_kinds(self) -> None:
         while True:
             try:
-                self._unserved = crds.unserved(self._api)
+                self._unserved = crds.unserved(self._api, ingresses=self._ingresses)
             except (ApiError, OSError, http.client.HTTPException) as error:
                 self._unserved = {"CustomResourceDefinitions": str(error)}
             if not self._unserved:
@@ -79,6 +90,25 @@ def _version(api: ClusterApi) -> str:
     return f"root@{pod}-{hub}-{tag}-stand-in-of-pytest-istio"
 
 
+def _install(api: ClusterApi) -> None:
+    try:
+        crds.install(api)
+    except ApiError as error:
+        log("failed to register custom resources", level="error", error=str(error))
+        sys.exit(255)
+
+
+def _follows_ingresses() -> bool:
+    """Tell whether the mesh configuration lets the ingress controller run; like all settings, by default."""
+    try:
+        config = yaml.safe_load(inside(_MESH_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        log("mesh configuration not read, defaults are used", level="warning", error=str(error))
+        return True
+    # Unquoted it is a boolean, at which the release falls back to its defaults as well.
+    return not isinstance(config, dict) or config.get("ingressControllerMode") != "OFF"
+
+
 def main(argv: list[str]) -> NoReturn:
     """Serve until told to end."""
     parser = argparse.ArgumentParser(prog="pilot-discovery", add_help=False)
@@ -87,12 +117,12 @@ def main(argv: list[str]) -> NoReturn:
     arguments = parse(parser, argv)
     api = ClusterApi()
     discovery = Discovery()
-    painter = _Painter(api, discovery)
+    painter = _Painter(api, discovery, ingresses=_follows_ingresses())
     serve(Debug(discovery, painter.unready).answer, pod_address(HTTP_PORT), software="pilot")
     serve(discovery.answer, pod_address(DISCOVERY_PORT), software="pilot")
     try:
         if not arguments.disable_install_crds:
-            crds.install(api)
+            _install(api)
         version = _version(api)
     except (ApiError, OSError, http.client.HTTPException) as error:
         log("cannot begin without the API server's consent", level="error", error=str(error))

@@ -1,4 +1,7 @@
-"""The kinds that the discovery service needs, and the two whose definitions it makes itself."""
+"""The kinds that the discovery service needs, and those whose definitions it makes itself, where it can.
+
+Like the release it knows these APIs only as they were up to Kubernetes 1.21.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pytest_istio.local.images.pilot.store import Kind
 if TYPE_CHECKING:
     from pytest_istio.local.images.cluster_api import ClusterApi
 
-__all__ = ["KINDS", "install", "unserved"]
+__all__ = ["INGRESSES", "KINDS", "install", "unserved"]
 
 Json = dict[str, Any]
 
@@ -42,6 +45,11 @@ KINDS = (
 )
 """What configuration is made from."""
 
+INGRESSES = ("extensions/v1beta1", "ingresses")
+"""API version and plural of what the service follows too, unless the mesh configuration says otherwise."""
+
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1beta1/customresourcedefinitions"
+
 # 1.0's discovery service is not ready before all of its kinds are there, used or not.
 _ALSO_NEEDED = {
     _NETWORKING: ("envoyfilters",),
@@ -55,10 +63,16 @@ _ALSO_NEEDED = {
 }
 
 
-def unserved(api: ClusterApi) -> dict[str, str]:
-    """Return the further kinds that the API server does not serve, and why the service needs them."""
+def unserved(api: ClusterApi, *, ingresses: bool) -> dict[str, str]:
+    """Return the further kinds that the API server does not serve, by name, with the reason.
+
+    Args:
+        api: The API server.
+        ingresses: Whether Ingresses are among them.
+    """
     missing: dict[str, str] = {}
-    for version, wanted in _ALSO_NEEDED.items():
+    also = {INGRESSES[0]: INGRESSES[1:]} if ingresses else {}
+    for version, wanted in (_ALSO_NEEDED | also).items():
         try:
             served = {resource["name"] for resource in api.request("GET", f"/apis/{version}")["resources"]}
         except ApiError as error:
@@ -67,25 +81,22 @@ def unserved(api: ClusterApi) -> dict[str, str]:
             served = set()
         group = version.partition("/")[0]
         missing |= {
-            f"{plural}.{group}": "no such CustomResourceDefinition"
-            for plural in wanted
-            if plural not in served
+            f"{plural}.{group}": f"not served in {version}" for plural in wanted if plural not in served
         }
     return missing
 
 
 def _definition(plural: str, kind: str, scope: str) -> Json:
     group, _, version = _AUTHENTICATION.partition("/")
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
     return {
-        "apiVersion": "apiextensions.k8s.io/v1",
+        "apiVersion": "apiextensions.k8s.io/v1beta1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{plural}.{group}"},
         "spec": {
             "group": group,
             "scope": scope,
             "names": {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()},
-            "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
+            "version": version,
         },
     }
 
@@ -103,7 +114,7 @@ def install(api: ClusterApi) -> None:
     ):
         definition = _definition(plural, kind, scope)
         try:
-            api.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+            api.request("POST", _DEFINITIONS, definition)
             log("created a CustomResourceDefinition", name=definition["metadata"]["name"])
         except ApiError as error:
             if error.status != http.client.CONFLICT:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CaBundle", "Injector", "serve"]
 
-_CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1beta1/mutatingwebhookconfigurations"
 
 
 class Injector:
@@ -60,10 +60,14 @@ class Injector:
 
 
 class CaBundle:
-    """Keeps the CA bundle of the webhook's configuration filled, whoever empties it."""
+    """Keeps the CA bundle of the webhook's configuration filled where it can.
+
+    Like the release it knows that API only as it was up to Kubernetes 1.21: on a newer API server it serves,
+    says again and again that it could not, and somebody else has to fill it.
+    """
 
     def __init__(self, api: ClusterApi, webhook: admission.Webhook, configuration: str, hook: str) -> None:
-        """Start to follow the configuration.
+        """Do nothing yet.
 
         Args:
             api: The API server.
@@ -75,26 +79,16 @@ class CaBundle:
         self._webhook = webhook
         self._path = f"{_CONFIGURATIONS}/{configuration}"
         self._hook = hook
-        self._configuration = admission.FollowedObject(api, _CONFIGURATIONS, configuration)
-        self._configuration.start(self.check)
 
     def check(self) -> None:
-        """Patch the configuration if its CA bundle is not this server's."""
-        bundle = self._webhook.ca_bundle
-        hooks = (self._configuration.current or {}).get("webhooks") or []
-        if all(
-            hook["clientConfig"].get("caBundle") == bundle for hook in hooks if hook["name"] == self._hook
-        ):
-            return
-        patch = {"webhooks": [{"name": self._hook, "clientConfig": {"caBundle": bundle}}]}
+        """Patch the configuration; nothing changes where its CA bundle is this server's."""
+        patch = {"webhooks": [{"name": self._hook, "clientConfig": {"caBundle": self._webhook.ca_bundle}}]}
         try:
             self._api.request(
                 "PATCH", self._path, patch, content_type="application/strategic-merge-patch+json"
             )
         except (ApiError, OSError) as error:
             log("CA bundle not patched, will try again", level="error", error=str(error))
-        else:
-            log("CA bundle patched", webhook=self._hook)
 
 
 def serve(given: Sequence[str]) -> None:
