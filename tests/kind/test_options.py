@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_istio import clusters
+from pytest_istio.errors import BadSettingError
 from pytest_istio.settings import Settings
 from pytest_istio.stash import SETTINGS
 
@@ -79,3 +80,9 @@ def test_auto_is_kind_where_an_engine_answers_and_local_where_none_does(
 def test_a_stage_that_was_asked_for_is_not_exchanged(programs: Path) -> None:
     assert clusters.resolve(Settings(cluster="kind")) == "kind"
     assert clusters.resolve(Settings(cluster="existing")) == "existing"
+
+
+def test_the_embedded_cluster_is_refused_where_it_has_no_stand_ins() -> None:
+    assert clusters.resolve(Settings(cluster="local", istio_version="1.4.10")) == "local"
+    with pytest.raises(BadSettingError, match="only, not for 1.31.0; take kind"):
+        clusters.resolve(Settings(cluster="local", istio_version="1.31.0"))
