@@ -84,5 +84,5 @@ def test_a_stage_that_was_asked_for_is_not_exchanged(programs: Path) -> None:
 
 def test_the_embedded_cluster_is_refused_where_it_has_no_stand_ins() -> None:
     assert clusters.resolve(Settings(cluster="local", istio_version="1.4.10")) == "local"
-    with pytest.raises(BadSettingError, match="only, not for 1.31.0; take kind"):
+    with pytest.raises(BadSettingError, match=r"only, not for 1\.31\.0; take kind"):
         clusters.resolve(Settings(cluster="local", istio_version="1.31.0"))
