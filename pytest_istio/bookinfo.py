@@ -12,6 +12,7 @@ from pytest_istio.istio.address import gateway_service
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.install import placed
 from pytest_istio.istio.mesh import MANAGER
+from pytest_istio.istio.mirror import mirrored
 from pytest_istio.istio.namespaces import INJECTION
 from pytest_istio.kube.apply import apply, delete
 from pytest_istio.kube.manifests import load
@@ -105,6 +106,7 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     """
     folder = sources.bookinfo(mesh.release.version)
     given = [*load(folder / "bookinfo.yaml").objects, *load(folder / "bookinfo-gateway.yaml").objects]
+    given = list(mirrored(given, mesh.settings.image_registries))
     if mesh.settings.gateway:
         given = [_at_gateway(mesh, each) for each in given]
     objects, rewrites, troubles = _migrated(mesh, [placed(each, namespace) for each in given])

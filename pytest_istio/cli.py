@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images.add_argument(
         "--addon", metavar="NAME", action="append", default=[], help="what is added to that set"
     )
+    images.add_argument(
+        "--image-registry", metavar="PREFIX=PLACE", action="append", default=[], help="a mirror, as for a run"
+    )
     images.set_defaults(run=_images)
     cleanup = commands.add_parser("cleanup", help="end the clusters that earlier runs have kept or lost")
     cleanup.add_argument(
@@ -74,9 +77,19 @@ def _list(_chosen: argparse.Namespace) -> None:
 
 def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.istio.images import images
+    from pytest_istio.options import registry
     from pytest_istio.settings import Settings
 
-    asked = Settings(istio_version=chosen.version, manifests=chosen.manifests, addons=tuple(chosen.addon))
+    try:
+        registries = tuple(registry(each, Path()) for each in chosen.image_registry)
+    except ValueError as error:
+        raise PytestIstioError(f"--image-registry: {error}") from None
+    asked = Settings(
+        istio_version=chosen.version,
+        manifests=chosen.manifests,
+        addons=tuple(chosen.addon),
+        image_registries=registries,
+    )
     print("\n".join(images(asked)))
 
 

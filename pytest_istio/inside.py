@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio.inject import InjectionConfig, inject
+from pytest_istio.istio.mirror import mirrored_image
 from pytest_istio.kube.errors import ConflictError, KubeError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, wait_ready
@@ -105,7 +106,7 @@ def _client(mesh: Mesh, namespace: str) -> _Asker:
     ref = Ref("v1", "Pod", namespace, CLIENT)
     container = {
         "name": "client",
-        "image": mesh.settings.client_image,
+        "image": mirrored_image(mesh.settings.client_image, mesh.settings.image_registries),
         "imagePullPolicy": "IfNotPresent",
         "command": ["sleep", "infinity"],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable  # noqa: TC003 (a field's type is looked up)
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["OPTIONS", "Option"]
+__all__ = ["OPTIONS", "Option", "registry"]
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 CHECK = re.compile(r"[A-Z]{2,4}-\d{3}(\[.+\])?")
+REPOSITORY = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*")
 # RFC 1123, what the API server demands of a namespace's name.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -62,6 +64,18 @@ def _feature(value: str, _folder: Path) -> str:
     return value
 
 
+def registry(value: str, _folder: Path) -> tuple[str, str]:
+    """Return prefix and place of a mapping ``PREFIX=PLACE`` of images' names.
+
+    Raises:
+        ValueError: It is none.
+    """
+    prefix, _, place = (part.strip("/") for part in value.partition("="))
+    if not REPOSITORY.fullmatch(prefix) or not REPOSITORY.fullmatch(place):
+        raise ValueError("is not PREFIX=PLACE such as docker.io/istio=registry.example.com/istio")
+    return prefix, place
+
+
 def _skip(value: str, _folder: Path) -> tuple[str, str]:
     name, _, reason = value.partition("=")
     if not CHECK.fullmatch(name) or not reason.strip():
@@ -108,8 +122,9 @@ class Option(NamedTuple):
         convert: Turns a text, and the folder that a relative path starts from, into the value; a
             ValueError's text goes on from the value: "is not a number".
         help: A sentence with the reason.
-        many: Whether the option may be repeated; the environment's value is split at ``os.pathsep``, the ini
+        many: Whether the option may be repeated; the environment's value is split at the separator, the ini
             file's into lines.
+        separator: What separates values in the environment; not a colon where values have ports.
         switch: Whether the option stands alone on the command line, for ``yes``.
         pytest_kind: The name of pytest-kind's own option for the same, which counts where ours is not given.
     """
@@ -120,6 +135,7 @@ class Option(NamedTuple):
     convert: Callable[[str, Path], Any]
     help: str
     many: bool = False
+    separator: str = os.pathsep
     switch: bool = False
     pytest_kind: str = ""
 
@@ -198,6 +214,16 @@ OPTIONS = (
         metavar="NAMESPACE/NAME",
         convert=_namespaced,
         help="Service and Deployment of the installed ingress gateway, where it is not the usual one.",
+    ),
+    Option(
+        name="image-registry",
+        field="image_registries",
+        metavar="PREFIX=PLACE",
+        convert=registry,
+        help="Take the images whose names begin with PREFIX, such as docker.io/istio, from a mirror. "
+        "May be repeated; in the environment separated by commas.",
+        many=True,
+        separator=",",
     ),
     Option(
         name="client-image",

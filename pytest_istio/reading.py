@@ -7,7 +7,6 @@ pytest-kind's that mean the same.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path  # noqa: TC003 (a field's type is looked up)
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,7 +100,7 @@ def _given(option: Option, config: pytest.Config, environment: Mapping[str, str]
     if (value := config.getoption(option.ini)) is not None:
         return _Given(value if option.many else [value], "option", option.flag, here)
     if value := environment.get(option.variable):
-        texts = value.split(os.pathsep) if option.many else [value]
+        texts = value.split(option.separator) if option.many else [value]
         return _Given(texts, "environment", option.variable, here)
     if value := config.getini(option.ini):
         folder = config.inipath.parent if config.inipath else config.rootpath

@@ -27,6 +27,7 @@ class Settings:
         namespace: Where the control plane goes.
         use_installed: Whether the Istio that is on the cluster is tested, and none installed.
         gateway: Namespace and name of the ingress gateway's Service and Deployment; None for the usual one.
+        image_registries: Prefixes of images' names, each with what takes its place.
         client_image: The image of the workload that asks from inside the mesh, where no other one can.
         keep: ``never``, ``failed`` or ``always``: whether a cluster that the run made stays.
         manifests: Rendered YAML of the user's own, a file or a folder; None for the bundled set.
@@ -57,6 +58,7 @@ class Settings:
     namespace: str = "istio-system"
     use_installed: bool = False
     gateway: tuple[str, str] | None = None
+    image_registries: tuple[tuple[str, str], ...] = ()
     client_image: str = "docker.io/curlimages/curl:8.16.0"
     keep: str = "never"
     manifests: Path | None = None

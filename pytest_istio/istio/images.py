@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.istio.catalog import release
+from pytest_istio.istio.mirror import mirrored_image
 from pytest_istio.istio.sources import manifests
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def images(settings: Settings) -> tuple[str, ...]:
     assert settings.istio_version is not None
     known = release(settings.istio_version)
     found = {image for each in manifests(settings).objects for image in _images(each)}
-    found |= {known.sidecar.image, known.sidecar.init_image, *known.bookinfo.images.values()}
+    others = (known.sidecar.image, known.sidecar.init_image, *known.bookinfo.images.values())
+    found |= {mirrored_image(image, settings.image_registries) for image in others}
     return tuple(sorted(found))
 
 

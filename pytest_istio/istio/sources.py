@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.istio.catalog import release
+from pytest_istio.istio.mirror import mirrored
 from pytest_istio.kube.manifests import Manifests, load
 from pytest_istio.paths import fixtures_folder
 
@@ -38,14 +39,24 @@ def manifests(settings: Settings) -> Manifests:
     if settings.manifests is not None:
         if settings.addons:
             raise ManifestError("--istio-addon is of the bundled manifests; render your own with the add-on")
-        return load(settings.manifests)
+        return _from_mirror(load(settings.manifests), settings)
     bundled = _bundled(fixtures_folder() / "istio", version)
     found = load(bundled, source=f"re-created {bundled.name} (bundled)")
     for addon in settings.addons:
         found = _with_addon(found, bundled / "options", addon)
     if bundled.name != version:
         found = _retagged(found, bundled.name, version)
+    found = _from_mirror(found, settings)
     return found if settings.namespace == NAMESPACE else _moved(found, settings.namespace)
+
+
+def _from_mirror(found: Manifests, settings: Settings) -> Manifests:
+    """Return the manifests with the images' names mapped as the user wants."""
+    if not settings.image_registries:
+        return found
+    mapped = ", ".join(f"{prefix} from {place}" for prefix, place in settings.image_registries)
+    objects = mirrored(found.objects, settings.image_registries)
+    return replace(found, objects=objects, warnings=(*found.warnings, f"images of {mapped}"))
 
 
 def bookinfo(version: str) -> Path:

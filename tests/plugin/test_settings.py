@@ -39,6 +39,7 @@ GOOD = {
     "use-installed": ("yes", "no", "yes"),
     "gateway": ("a/one", "a/two", "a/three"),
     "client-image": ("one", "two", "three"),
+    "image-registry": ("docker.io/istio=a.example", "docker.io=b.example:5000", "c=d/e"),
     "disruptive": ("never", "always", "auto"),
     "gate": ("yes", "no", "yes"),
 }
@@ -60,6 +61,7 @@ BAD = {
     "unsupported": ("A Feature", "is not a feature such as automatic-injection"),
     "disruptive": ("sometimes", "is none of auto, never, always"),
     "use-installed": ("perhaps", "is neither yes nor no"),
+    "image-registry": ("docker.io/istio", "is not PREFIX=PLACE such as "),
     "gateway": ("gateway", "is not NAMESPACE/NAME such as "),
     "report": ("report.doc", "must end in one of "),
     "timeout-factor": ("nan", "is not a number above 0, at most 100"),

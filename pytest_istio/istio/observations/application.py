@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.istio import explain
+from pytest_istio.istio.mirror import mirrored_image
 from pytest_istio.istio.observations.control_plane import service_has_endpoints
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.polling import until
@@ -118,10 +119,11 @@ def bookinfo_images(mesh: Mesh, namespace: str) -> tuple[str, ...]:
             str(Ref.of(pod)),
             expected=f"image {wanted}",
             seen=", ".join(images),
-            cause="bookinfo of another release, or a mirror that renames images",
+            cause="bookinfo of another release, or a mirror that --istio-image-registry does not name",
             look=f"kubectl -n {namespace} get pod {pod['metadata']['name']} -o yaml",
         )
-        for name, wanted in mesh.release.bookinfo.images.items()
+        for name, released in mesh.release.bookinfo.images.items()
+        for wanted in [mirrored_image(released, mesh.settings.image_registries)]
         for pod in _pods(mesh, namespace, name)
         if wanted
         not in (images := [each["image"].removeprefix("docker.io/") for each in pod["spec"]["containers"]])
