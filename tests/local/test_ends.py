@@ -65,16 +65,20 @@ def until(process: subprocess.Popen[str], key: str) -> dict[str, Any]:
     raise AssertionError(f"the run ended with exit code {process.wait()} before it said anything of {key}")
 
 
+def parent(pid: int) -> int | None:
+    """Return the id of a process's parent, None if the process is not there any more."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def family(pid: int) -> set[int]:
     """Return the ids of a process and of all below it."""
     found = {pid}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(entry.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if parent == pid:
-            found |= family(int(entry.parent.name))
+    for entry in Path("/proc").glob("[0-9]*"):
+        if parent(int(entry.name)) == pid:
+            found |= family(int(entry.name))
     return found
 
 
@@ -92,9 +96,11 @@ def command(pid: int) -> str:
 
 
 def supervisor_of(record: Record) -> int:
-    """Return the watchdog's only child."""
+    """Return the watchdog's only child that runs the same program; it adopts others, too."""
     (child,) = [
-        pid for pid in family(record.pid) if "pytest_istio.local" in command(pid) and pid != record.pid
+        pid
+        for pid in family(record.pid)
+        if parent(pid) == record.pid and "-m pytest_istio.local {" in command(pid)
     ]
     return child
 

@@ -146,5 +146,7 @@ class _Reader:
 
     def _read(self, run: subprocess.Popen[str]) -> None:
         assert run.stdout
-        self._lines.extend(run.stdout)
+        # Closed under it where the test has failed.
+        with suppress(ValueError):
+            self._lines.extend(run.stdout)
         self.closed.set()
