@@ -18,6 +18,7 @@ from pytest_istio.findings import finding
 from pytest_istio.istio.address import find_address, gateway_service
 from pytest_istio.istio.explain import answer_cause
 from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -189,18 +190,40 @@ class Gateway:
             pages = pool.map(lambda _: self.get("/productpage").text, range(count))
             return Counter(review_version(page) for page in pages)
 
-    def wait_review_versions(self, versions: Collection[str]) -> None:
-        """Ask for bookinfo's page until only these versions of reviews are seen, long enough to be no chance.
+    def settled_review_versions(self, versions: Collection[str], count: int) -> Counter[str]:
+        """Wait until exactly these versions of reviews make bookinfo's page, then count as `review_versions`.
+
+        Exactly: none of the others for long enough to be no chance, and each of them at least once meanwhile.
+        Where that is not so until the bound ``consistency`` is over, the count shows it.
+
+        Args:
+            versions: Such as ``{"v1", "v3"}``.
+            count: How many requests are counted afterwards.
 
         Raises:
-            GatewayError: Others were seen until the bound ``consistency`` was over.
+            GatewayError: A request got no answer.
         """
         # As many as make it a miracle that all three versions answered in turn and none of the others showed.
         share = min(len(versions) / len(VERSIONS), 0.9)
-        in_a_row = math.ceil(math.log(DOUBT) / math.log(share))
-        self.wait_answer(
-            "/productpage", in_a_row=in_a_row, accept=lambda page: review_version(page.text) in versions
-        )
+        enough = math.ceil(math.log(DOUBT) / math.log(share))
+        row: Counter[str] = Counter()
+
+        def settled() -> bool:
+            version = review_version(self.get("/productpage").text)
+            if version not in versions:
+                row.clear()
+                return False
+            row[version] += 1
+            return row.total() >= enough and row.keys() >= set(versions)
+
+        until(settled, bool, timeout=self.timeouts.consistency, pause=0)
+        return self.review_versions(count)
+
+    @contextmanager
+    def reconnected(self) -> Iterator[Gateway]:
+        """Give the same gateway, asked over new connections: open ones outlive a change of its Service."""
+        with _client(self.timeouts, CookieJar()) as client:
+            yield replace(self, _client=client)
 
     @contextmanager
     def signed_in(self, user: str) -> Iterator[Gateway]:

@@ -111,12 +111,14 @@ class SplitTest:
         """What is expected, in words."""
         count, limits = self._plan()
         parts = [f"{low} to {high} of {version}" for version, (low, high) in limits.items()]
-        return f"{', '.join(parts)} in {count} requests"
+        return f"{', '.join(parts)} in {count} requests, and no other version"
 
     def accepts(self, seen: Mapping[str, int]) -> bool:
-        """Return whether the counts of the versions speak for the right split."""
+        """Return whether no other version was seen, and the counts of these speak for the right split."""
         _, limits = self._plan()
-        return all(low <= seen.get(version, 0) <= high for version, (low, high) in limits.items())
+        return seen.keys() <= limits.keys() and all(
+            low <= seen.get(version, 0) <= high for version, (low, high) in limits.items()
+        )
 
     def _plan(self) -> tuple[int, dict[str, tuple[int, int]]]:
         """Return the number of requests, and the fewest and most of each version."""

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding, report
 from pytest_istio.istio import observations
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
-    from pytest_istio.bookinfo import Bookinfo
+    from pytest_istio.bookinfo import Answer, Bookinfo
     from pytest_istio.gateway import Gateway
     from pytest_istio.istio.mesh import Mesh
 
+VERSIONS = {"v1", "v2", "v3"}
+PARTS = ("details", "reviews")
 RUNNING = ["CP-001[istio-pilot]", "BKI-001"]
 ANSWERING = [
     "CP-001[istio-pilot]",
@@ -67,14 +71,18 @@ def test_images_are_of_this_release(mesh: Mesh, bookinfo: Bookinfo) -> None:
 
 
 @pytest.mark.istio("BKI-005", level="core", requires=RUNNING)
-def test_productpage_from_inside_the_mesh(bookinfo: Bookinfo) -> None:
+def test_productpage_from_inside_the_mesh(mesh: Mesh, bookinfo: Bookinfo) -> None:
     """A pod of the mesh that asks productpage by its service name gets the page.
 
     Source: Istio, "Bookinfo Application", confirming that it runs, from the ratings pod.
     """
-    answer = bookinfo.request_inside("/productpage")
-    is_page = answer.status == 200 and "<title>Simple Bookstore App</title>" in answer.text
-    assert is_page, finding(
+    answer = until(
+        lambda: bookinfo.request_inside("/productpage"),
+        _is_page,
+        timeout=mesh.timeouts.consistency,
+        tolerate=ClusterError,
+    )
+    assert _is_page(answer), finding(
         f"http://productpage:9080/productpage, asked by {answer.pod}",
         expected="200 and the title Simple Bookstore App",
         seen=f"{answer.status}: {answer.text[:200]!r}",
@@ -102,9 +110,8 @@ def test_all_versions_of_reviews_are_seen(gateway: Gateway) -> None:
     Source: Istio, "Bookinfo Application". With round robin or random choice of three, sixty requests miss
     one version by chance with a probability below 1e-10.
     """
-    seen = gateway.review_versions(60)
-    missing = {"v1", "v2", "v3"} - set(seen)
-    assert not missing, finding(
+    seen = gateway.settled_review_versions(VERSIONS, 60)
+    assert set(seen) == VERSIONS, finding(
         f"{gateway.url}/productpage, 60 requests",
         expected="reviews v1, v2 and v3 each at least once",
         seen=dict(seen),
@@ -120,14 +127,22 @@ def test_details_and_reviews_are_shown(gateway: Gateway) -> None:
 
     Source: Istio, "Bookinfo Application". productpage answers 200 as well when the others do not answer it.
     """
+    seen = until(lambda: _parts(gateway), PARTS.__eq__, timeout=gateway.timeouts.consistency)
+    assert seen == PARTS, finding(
+        f"{gateway.url}/productpage",
+        expected=f"product {' and product '.join(PARTS)}",
+        seen=f"product {' and product '.join(seen)}" if seen else "neither of them",
+        cause="productpage's sidecar cannot reach the service: no endpoint, or certificates do not match",
+        look="kubectl logs deployment/productpage-v1 -c istio-proxy --tail=20",
+    )
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.status == 200 and "<title>Simple Bookstore App</title>" in answer.text
+
+
+def _parts(gateway: Gateway) -> tuple[str, ...]:
+    """Return which parts the page shows."""
     page = gateway.get("/productpage").text
-    for part in ("product details", "product reviews"):
-        assert f"Error fetching {part}" not in page, finding(
-            f"{gateway.url}/productpage",
-            expected=f"{part}",
-            seen=f"Error fetching {part}",
-            cause="productpage's sidecar cannot reach the service: no endpoint, or certificates do not match",
-            look="kubectl logs deployment/productpage-v1 -c istio-proxy --tail=20",
-        )
-    for part in ("Book Details", "Book Reviews"):
-        assert part in page, finding(f"{gateway.url}/productpage", expected=part, seen=page[:300])
+    failed = [part for part in PARTS if f"Error fetching product {part}" in page]
+    return tuple(part for part in PARTS if part not in failed and f"Book {part.title()}" in page)

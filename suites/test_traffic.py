@@ -37,8 +37,7 @@ def test_all_traffic_to_one_version(gateway: Gateway, routes: Routes) -> None:
     Source: Istio, "Configuring Request Routing".
     """
     routes.apply(SUBSETS, SAMPLES / "virtual-service-all-v1.yaml")
-    gateway.wait_review_versions({"v1"})
-    seen = gateway.review_versions(30)
+    seen = gateway.settled_review_versions({"v1"}, 30)
     assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 in each of 30 requests", dict(seen))
 
 
@@ -52,13 +51,11 @@ def test_route_by_user(gateway: Gateway, routes: Routes) -> None:
         SUBSETS, SAMPLES / "virtual-service-all-v1.yaml", SAMPLES / "virtual-service-reviews-test-v2.yaml"
     )
     with gateway.signed_in("jason") as jason:
-        jason.wait_review_versions({"v2"})
-        seen = jason.review_versions(20)
+        seen = jason.settled_review_versions({"v2"}, 20)
         assert set(seen) == {"v2"}, _distribution(
             gateway, "reviews v2 in each of jason's 20 requests", dict(seen)
         )
-    gateway.wait_review_versions({"v1"})
-    seen = gateway.review_versions(20)
+    seen = gateway.settled_review_versions({"v1"}, 20)
     assert set(seen) == {"v1"}, _distribution(gateway, "reviews v1 for everybody else", dict(seen))
 
 
@@ -78,10 +75,8 @@ def test_weights(gateway: Gateway, routes: Routes, sample: str, shares: dict[str
     with a probability of 1e-6, a split that is off by fifteen points passes with one of 0.01.
     """
     routes.apply(SUBSETS, SAMPLES / sample)
-    gateway.wait_review_versions(set(shares))
     test = traffic.SplitTest(shares, alpha=1e-6, power=0.99, off_by=0.15)
-    seen = gateway.review_versions(test.requests)
-    assert set(seen) <= set(shares), _distribution(gateway, f"only versions {sorted(shares)}", dict(seen))
+    seen = gateway.settled_review_versions(set(shares), test.requests)
     assert test.accepts(seen), _distribution(gateway, test.expectation, dict(seen))
 
 

@@ -37,6 +37,13 @@ class Outcomes:
     def __init__(self) -> None:
         self._so_far: dict[str, str] = {}
 
+    # First: prerequisites block a check while it is set up.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Forget what a check came to before, where something has it run again."""
+        self._so_far.pop(item.nodeid, None)
+        item.stash[BLOCKED] = False
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item

@@ -146,6 +146,18 @@ def test_the_version_of_reviews_shows_in_the_page(version: str) -> None:
 
 def test_versions_are_awaited_for_long_enough_to_be_no_chance(serve: Serve) -> None:
     gateway = serve((200, PAGES["v2"]), (200, PAGES["v1"]))
-    gateway.wait_review_versions({"v1"})
+    assert gateway.settled_review_versions({"v1"}, 2) == {"v1": 2}
     # 13 in a row: with all three versions in turn by chance that happens once in 1.6 million.
-    assert len(Handler.seen) == 1 + 13
+    assert len(Handler.seen) == 1 + 13 + 2
+
+
+def test_versions_are_awaited_until_each_has_shown(serve: Serve) -> None:
+    old = [(200, PAGES["v1"])] * 50
+    gateway = serve(*old, (200, PAGES["v3"]))
+    assert gateway.settled_review_versions({"v1", "v3"}, 2) == {"v3": 2}
+    assert len(Handler.seen) == 50 + 1 + 2
+
+
+def test_versions_that_never_settle_are_counted(serve: Serve) -> None:
+    gateway = serve((200, PAGES["v2"]))
+    assert gateway.settled_review_versions({"v1"}, 2) == {"v2": 2}

@@ -117,8 +117,8 @@ def test_the_pods_of_a_labelled_namespace_only_are_injected(local: Installed) ->
     for injected in (True, False):
         with temporary_namespace(local.mesh, "test", injected=injected, progress=Silent()) as namespace:
             pod = local.mesh.kube.create(observations.probe_pod(local.mesh, namespace))
-            images = {each["name"]: each["image"] for each in pod["spec"]["containers"]}
-            assert images.get("istio-proxy") == (observations.sidecar_image(local.mesh) if injected else None)
+            is_whole = observations.sidecar_of(local.mesh, pod) == observations.wanted_sidecar(local.mesh)
+            assert is_whole == injected
 
 
 def test_bookinfo_can_be_injected_by_the_webhook_and_taken_away(local: Installed) -> None:

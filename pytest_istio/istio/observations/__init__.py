@@ -29,7 +29,13 @@ from pytest_istio.istio.observations.control_plane import (
     version_reported,
 )
 from pytest_istio.istio.observations.ingress import Asked, gateway_addressed, productpage_answers
-from pytest_istio.istio.observations.injection import injector_live, probe_pod, sidecar_image, sidecars_synced
+from pytest_istio.istio.observations.injection import (
+    injector_live,
+    probe_pod,
+    sidecar_of,
+    sidecars_synced,
+    wanted_sidecar,
+)
 from pytest_istio.istio.observations.runtime import objects_exist, runtime_objects
 
 if TYPE_CHECKING:
@@ -61,9 +67,10 @@ __all__ = [
     "restarts",
     "runtime_objects",
     "service_has_endpoints",
-    "sidecar_image",
+    "sidecar_of",
     "sidecars_synced",
     "version_reported",
+    "wanted_sidecar",
 ]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+import operator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
 from pytest_istio.istio.explain import deployment_problems
+from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from pytest_istio.clusters.base import Address
     from pytest_istio.istio.mesh import Mesh
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "gateway_addressed", "productpage_answers"]
 
 TITLE = "Simple Bookstore App"
-STAYS_SECONDS = 0.5
-"""How long a connection must stay open on which nobody says anything; a proxy waits for the request."""
 
 
 class Asked(Protocol):
@@ -36,6 +36,10 @@ class Asked(Protocol):
         """The bounds on waiting."""
         ...
 
+    def reconnected(self) -> AbstractContextManager[Asked]:
+        """Give the same gateway, asked over new connections."""
+        ...
+
     def get(self, path: str) -> Any:  # noqa: ANN401  # an httpx.Response, which this room does not know
         """Ask for a path."""
         ...
@@ -48,16 +52,20 @@ class Asked(Protocol):
 
 
 def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
-    """Return why the ingress gateway is not available, or takes no connections at its address."""
+    """Return why the ingress gateway is not available, or gives no HTTP answer at its address.
+
+    Any answer will do, 404 as well. An available gateway is given the bound ``consistency``: it opens its
+    port when discovery has sent it the first Gateway.
+    """
     spec, address = mesh.release.gateway, gateway.address
     problems = deployment_problems(mesh.kube, mesh.gateway_namespace, spec.deployment)
-    try:
-        _connect(address, mesh.timeouts.request)
-    except OSError as error:
+    bound = 0.0 if problems else mesh.timeouts.consistency
+    silence = until(lambda: _silence(gateway), operator.not_, timeout=bound)
+    if silence:
         unreachable = finding(
             f"Service {mesh.gateway_namespace}/{spec.service}",
-            expected=f"takes connections at {address.host}:{address.port} ({address.way})",
-            seen=str(error),
+            expected=f"an HTTP answer at {address.host}:{address.port} ({address.way})",
+            seen=silence,
             cause="no ready gateway pod is behind it, no Gateway opens the port, or nothing leads there",
             look=f"kubectl -n {mesh.gateway_namespace} get service,endpoints {spec.service}",
         )
@@ -65,22 +73,15 @@ def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
     return problems
 
 
-def _connect(address: Address, timeout: float) -> None:
-    """Return once a connection is made and has stayed open for a moment.
-
-    A load balancer that has nobody behind it takes connections as well, and ends them at once.
-
-    Raises:
-        OSError: It is refused, or ended.
-    """
-    with socket.create_connection((address.host, address.port), timeout=timeout) as connection:
-        connection.settimeout(STAYS_SECONDS)
-        try:
-            ended = connection.recv(1) == b""
-        except TimeoutError:
-            return
-    if ended:
-        raise ConnectionResetError("the connection is taken, and ended at once")
+def _silence(gateway: Asked) -> str:
+    """Return why no HTTP answer comes over a new connection; empty if one does."""
+    try:
+        with gateway.reconnected() as new:
+            new.get("/")
+    except PytestIstioError as error:
+        why = error.__cause__ or error
+        return f"{type(why).__name__}: {why}"
+    return ""
 
 
 def productpage_answers(gateway: Asked) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.objects import Object
 
-__all__ = ["injector_live", "probe_pod", "sidecar_image", "sidecars_synced"]
+__all__ = ["injector_live", "probe_pod", "sidecar_of", "sidecars_synced", "wanted_sidecar"]
 
 CONFIGURATION = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
 
@@ -41,16 +41,28 @@ def probe_pod(mesh: Mesh, namespace: str) -> Object:
     }
 
 
-def sidecar_image(mesh: Mesh) -> str:
-    """Return the image that the installed template gives the sidecar.
+def sidecar_of(mesh: Mesh, pod: Object) -> tuple[str, ...]:
+    """Return what injection has given a pod: init container, sidecar, and what its annotation lists."""
+    sidecar = mesh.release.sidecar
+    containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    status = json.loads(pod["metadata"].get("annotations", {}).get(sidecar.status_annotation, "{}"))
+    parts = [
+        f"container {each['name']} with image {each['image']}"
+        for each in containers
+        if each["name"] in (sidecar.init_container, sidecar.container)
+    ]
+    listed = [name for key in ("initContainers", "containers") for name in status.get(key) or []]
+    return (*parts, f"annotation {sidecar.status_annotation} that lists {', '.join(listed) or 'nothing'}")
+
+
+def wanted_sidecar(mesh: Mesh) -> tuple[str, ...]:
+    """Return what the installed template gives a pod, in the form of `sidecar_of`.
 
     Raises:
         InjectionError: The manifests hold no usable template.
     """
-    injected = inject_pod(probe_pod(mesh, "default"), InjectionConfig.from_manifests(mesh.objects))
-    name = mesh.release.sidecar.container
-    containers = {each["name"]: each for each in injected["spec"]["containers"]}
-    return str(containers[name]["image"])
+    config = InjectionConfig.from_manifests(mesh.objects)
+    return sidecar_of(mesh, inject_pod(probe_pod(mesh, "default"), config))
 
 
 def injector_live(mesh: Mesh) -> tuple[str, ...]:

@@ -13,12 +13,9 @@ import threading
 import time
 from typing import NoReturn
 
-import yaml
-
 from pytest_istio.local.images.arguments import parse
 from pytest_istio.local.images.cluster_api import ApiError, ClusterApi
 from pytest_istio.local.images.environment import (
-    inside,
     log,
     namespace,
     pod_address,
@@ -27,6 +24,7 @@ from pytest_istio.local.images.environment import (
 from pytest_istio.local.images.pilot import crds
 from pytest_istio.local.images.pilot.discovery import Discovery
 from pytest_istio.local.images.pilot.mesh import picture
+from pytest_istio.local.images.pilot.mesh_config import mesh_config
 from pytest_istio.local.images.pilot.status import Debug, monitoring
 from pytest_istio.local.images.pilot.store import Store
 from pytest_istio.local.images.web import serve
@@ -37,7 +35,6 @@ HTTP_PORT = 8080
 MONITORING_PORT = 9093
 DISCOVERY_PORT = 15010
 
-_MESH_CONFIG = "/etc/istio/config/mesh"
 
 # Changes that come within this time of each other make one picture; objects are applied in bunches.
 _BUNCH = 0.01
@@ -100,13 +97,8 @@ def _install(api: ClusterApi) -> None:
 
 def _follows_ingresses() -> bool:
     """Tell whether the mesh configuration lets the ingress controller run; like all settings, by default."""
-    try:
-        config = yaml.safe_load(inside(_MESH_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        log("mesh configuration not read, defaults are used", level="warning", error=str(error))
-        return True
     # Unquoted it is a boolean, at which the release falls back to its defaults as well.
-    return not isinstance(config, dict) or config.get("ingressControllerMode") != "OFF"
+    return mesh_config().get("ingressControllerMode") != "OFF"
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
 
 from pytest_istio.local import addresses
-from pytest_istio.local.images.environment import inside
+from pytest_istio.local.images.pilot.mesh_config import mesh_config
 from pytest_istio.local.images.proxy import bootstrap
 
 __all__ = [
@@ -80,16 +79,9 @@ def typed(kind: str, **fields: Any) -> Json:  # noqa: ANN401  # JSON values
     return {"@type": f"{_EXTENSIONS}.{kind}", **fields}
 
 
-@cache
-def _logs_access() -> bool:
-    """Return whether the mesh configuration names a file for access logs; one that says nothing does here."""
-    mesh = inside("/etc/istio/config/mesh")
-    return not mesh.exists() or not re.search(r'^accessLogFile: *(?:"")?$', mesh.read_text(), re.MULTILINE)
-
-
 def access_log() -> list[Json]:
     """Return the access log of every listener: a JSON object a line, to the container's log."""
-    if not _logs_access():
+    if not mesh_config().get("accessLogFile", "/dev/stdout"):
         return []
     log = typed("access_loggers.stream.v3.StdoutAccessLog", log_format={"json_format": _ACCESS_LOG})
     return [{"name": "envoy.access_loggers.stdout", "typed_config": log}]
