@@ -7,11 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.faults import all_faults
-from tests.faults.runner import FACTOR, all_checks, run
+from tests.faults.runner import FACTOR, all_checks, run, run_series
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
+    from tests.faults.faults import Fault
     from tests.faults.runner import Run
 
 LETTERS = {"passed": ".", "failed": "F", "blocked": "b", "skipped": "s"}
@@ -31,16 +32,24 @@ def main() -> int:
     part, parts = (int(number) for number in chosen.shard.split("/"))
     faults = [all_faults()[name] for name in chosen.names or all_faults()][part - 1 :: parts]
     checks = all_checks()
+    pairs = [(fault, fault.neighbours(checks) if chosen.neighbours else checks) for fault in faults]
     runs = []
-    for fault in faults:
-        runs.append(
-            run(fault, fault.neighbours(checks) if chosen.neighbours else checks, factor=chosen.factor)
-        )
-        _tell(runs[-1], text=chosen.text)
+    for each in _runs(pairs, chosen.factor):
+        _tell(each, text=chosen.text)
+        runs.append(each)
     print(_matrix(runs, checks))
     wrong = [each.fault.name for each in runs if each.surprises()]
     print(f"{len(runs)} faults, {len(checks)} checks, {len(wrong)} not as declared", *wrong)
     return 1 if wrong else 0
+
+
+def _runs(pairs: list[tuple[Fault, Collection[str]]], factor: float) -> Iterator[Run]:
+    shared = [(fault, checks) for fault, checks in pairs if fault.shares]
+    if shared:
+        yield from run_series(shared, factor=factor)
+    for fault, checks in pairs:
+        if not fault.shares:
+            yield run(fault, checks, factor=factor)
 
 
 def _tell(done: Run, *, text: bool) -> None:

@@ -12,7 +12,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Fault", "all_faults", "matches"]
+__all__ = ["NOTHING", "Fault", "all_faults", "matches"]
 
 FILES = sorted(Path(__file__).parent.glob("*.yaml"))
 
@@ -29,6 +29,7 @@ class Fault:
         live: Changes to the mesh once it and bookinfo are up.
         fails: Checks that must fail: an area, an id, or an id with its parameters.
         blocks: Checks that must be blocked; what fails is no part of it.
+        alone: Whether a live fault wants a cluster of its own, since it cannot be taken back.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Fault:
     live: list[dict[str, Any]] = field(default_factory=list)
     fails: list[str] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
+    alone: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """Whether it can be brought about on a mesh that others have used, and be taken back."""
+        return bool(self.live) and not (self.manifests or self.before or self.alone)
 
     def expected(self, check: str) -> str:
         """Return the outcome that a check must come to under this fault."""
@@ -51,6 +58,10 @@ class Fault:
         return [
             check for check in checks if check.partition("-")[0] in areas or self.expected(check) == "blocked"
         ]
+
+
+NOTHING = Fault("nothing")
+"""No fault at all: every check passes."""
 
 
 def matches(check: str, pattern: str) -> bool:

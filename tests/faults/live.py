@@ -1,45 +1,103 @@
-"""Changes of a cluster through its API, each awaited until it has its effect."""
+"""Changes of a cluster through its API, each awaited until it has its effect, and taken back."""
 
 from __future__ import annotations
 
+import operator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.errors import PytestIstioError
+from pytest_istio.istio import observations
 from pytest_istio.istio.explain import pods_of
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.polling import until
 from pytest_istio.kube.readiness import problem
+from pytest_istio.kube.restore import Remembered
 from pytest_istio.kube.wait import wait_for, wait_gone
 from pytest_istio.progress import Silent
 from tests.faults.changes import changed
-from tests.faults.injector import EagerInjector
+from tests.faults.injector import INJECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from pytest_istio.istio.observations import Subject
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.objects import Object
 
-__all__ = ["make"]
+__all__ = ["await_whole", "made", "make"]
 
+ROUTES = ("DestinationRule", "Gateway", "VirtualService")
 BOUND = 90.0
-"""Seconds until a change has its effect; enough for a busy machine."""
+"""Seconds until a change has its effect, or the mesh is whole again; enough for a busy machine."""
 
 
-def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None] | None:
-    """Make a change, and return what ends it where something has to."""
+@contextmanager
+def made(subject: Subject, changes: list[dict[str, Any]]) -> Iterator[None]:
+    """Make changes of a mesh, and take them back afterwards, in the opposite order."""
+    kube = subject.mesh.kube
+    with ExitStack() as undoing:
+        undoing.callback(await_whole, subject)
+        for change in changes:
+            with _taken_in(subject, change):
+                undoing.callback(_undoing, subject, change, make(kube, change))
+            if change.get("until") == "silent":
+                assert until(lambda: _is_silent(subject), bool, timeout=BOUND), "the gateway still answers"
+        yield
+
+
+def _undoing(subject: Subject, change: dict[str, Any], undo: Callable[[], None]) -> None:
+    with _taken_in(subject, change):
+        undo()
+
+
+@contextmanager
+def _taken_in(subject: Subject, change: dict[str, Any]) -> Iterator[None]:
+    """Return from a change of routes once the proxies have it."""
+    kind = change["create"]["kind"] if "create" in change else change["object"].partition(" ")[0]
+    if kind not in ROUTES:
+        yield
+        return
+    before = observations.sync_status(subject.mesh)
+    yield
+
+    def taken_in() -> bool:
+        now = observations.sync_status(subject.mesh)
+        return now != before and not observations.observe("INJ-008", subject)
+
+    assert until(taken_in, bool, timeout=BOUND), f"the proxies have not taken in {change}"
+
+
+def await_whole(subject: Subject) -> None:
+    """Return once all that the checks can build on is as it should be."""
+    names = [*observations.OBSERVATIONS]
+    left = until(
+        lambda: [problem for name in names for problem in observations.observe(name, subject)],
+        operator.not_,
+        timeout=BOUND,
+    )
+    assert not left, "not whole again: " + "\n".join(left)
+
+
+def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:
+    """Make a change, and return what takes it back."""
+    before = Remembered(kube)
     if "create" in change:
+        ref = Ref.of(change["create"])
+        before.remember(ref)
         kube.create(change["create"])
-        return None
+        return lambda: _unmake(kube, ref)
     ref = _ref(kube, change["object"], change.get("in"))
+    if change.get("injector"):
+        return INJECTORS[change["injector"]](kube, ref).stop
+    if "post" in change:
+        return _post(kube, ref, change["post"])
+    before.remember(ref)
     if change.get("delete"):
-        kube.delete(ref.api_version, ref.kind, ref.name, ref.namespace)
-        wait_gone(kube, [ref], timeout=BOUND, progress=Silent())
-    elif "post" in change:
-        _post(kube, ref, change["post"])
-    elif change.get("injector") == "eager":
-        return EagerInjector(kube, ref).stop
+        _unmake(kube, ref)
     else:
         _change(kube, ref, change)
-    return None
+    return lambda: _restore(kube, ref, before)
 
 
 def _ref(kube: Kube, name: str, api_version: str | None) -> Ref:
@@ -50,11 +108,22 @@ def _ref(kube: Kube, name: str, api_version: str | None) -> Ref:
     return Ref(versions[0], kind, namespace or None, plain)
 
 
+def _unmake(kube: Kube, ref: Ref) -> None:
+    kube.delete(ref.api_version, ref.kind, ref.name, ref.namespace)
+    wait_gone(kube, [ref], timeout=BOUND, progress=Silent())
+
+
 def _change(kube: Kube, ref: Ref, change: dict[str, Any]) -> None:
-    before = kube.get(ref.api_version, ref.kind, ref.name, ref.namespace)
-    kube.replace(changed(before, change))
+    now = kube.get(ref.api_version, ref.kind, ref.name, ref.namespace)
+    kube.replace(changed(now, change))
     if ref.kind == "Deployment":
         _await(kube, ref, _settled if change.get("until", "ready") == "ready" else _unready)
+
+
+def _restore(kube: Kube, ref: Ref, before: Remembered) -> None:
+    before.restore()
+    if ref.kind == "Deployment":
+        _await(kube, ref, _settled)
 
 
 def _settled(found: Object | None) -> str | None:
@@ -69,7 +138,16 @@ def _unready(found: Object | None) -> str | None:
     return "is ready" if found is not None and problem(found) is None else None
 
 
-def _post(kube: Kube, ref: Ref, post: dict[str, Any]) -> None:
+def _is_silent(subject: Subject) -> bool:
+    try:
+        with subject.entrance().reconnected() as gateway:
+            gateway.get("/")
+    except PytestIstioError:
+        return True
+    return False
+
+
+def _post(kube: Kube, ref: Ref, post: dict[str, Any]) -> Callable[[], None]:
     """Ask a Deployment's pod for something, and wait until the container that it ends runs again."""
     deployment = kube.get(ref.api_version, ref.kind, ref.name, ref.namespace)
     pod = pods_of(kube, deployment)[0]["metadata"]
@@ -82,8 +160,13 @@ def _post(kube: Kube, ref: Ref, post: dict[str, Any]) -> None:
             return "has not restarted"
         return problem(found)
 
+    def replace() -> None:
+        _unmake(kube, Ref("v1", "Pod", pod["namespace"], pod["name"]))
+        _await(kube, ref, _settled)
+
     wait_for(kube, "v1", "Pod", pod["name"], pod["namespace"], again, timeout=BOUND, progress=Silent())
     _await(kube, ref, _settled)
+    return replace
 
 
 def _restarts(pod: Object) -> int:

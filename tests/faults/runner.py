@@ -1,4 +1,4 @@
-"""Running the suites under a fault, as a user would, and judging the judges."""
+"""Running the suites under faults, as a user would, and judging the judges."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,21 +19,24 @@ import yaml
 from pytest_istio.kube.manifests import load
 from pytest_istio.paths import fixtures_folder, suites_folder
 from tests.faults.changes import changed_all
+from tests.faults.faults import NOTHING
 from tests.faults.plugin import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from tests.faults.faults import Fault
 
-__all__ = ["VERSION", "Run", "all_checks", "run"]
+__all__ = ["VERSION", "Run", "all_checks", "run", "run_series"]
 
 VERSION = "1.0.5"
 FACTOR = 0.3
 """Of the bounds on waiting: what a fault keeps from coming is not waited for as long as by a user."""
-LONGEST = 900
-"""Seconds after which a run is taken to hang."""
+LONGEST = 600
+"""Seconds for a fault after which a run is taken to hang."""
 ROOT = Path(__file__).resolve().parents[2]
+
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,15 @@ class Run:
         fault: What was broken.
         outcomes: What each check came to.
         messages: What each check had to say.
-        seconds: How long the run took.
+        sites: Where in the code a finding was put into words, as ``file:line``.
+        seconds: How long it took.
         text: What pytest printed.
     """
 
     fault: Fault
-    outcomes: dict[str, str]
-    messages: dict[str, str]
+    outcomes: Mapping[str, str]
+    messages: Mapping[str, str]
+    sites: frozenset[str]
     seconds: float
     text: str
 
@@ -69,31 +75,59 @@ def all_checks() -> tuple[str, ...]:
     """Return the names of all checks of the core profile, as pytest collects them."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         names = Path(folder) / "names.json"
-        done = _pytest(Path(folder), {"checks": None, "names": str(names)}, ["--collect-only", "-q"])
-        assert names.exists(), done.stdout
+        with _pytest(Path(folder), {"names": str(names)}, ["--collect-only", "-q"]) as process:
+            process.wait()
+        assert names.exists(), _printed(Path(folder))
         return tuple(json.loads(names.read_text(encoding="utf-8")))
 
 
 def run(fault: Fault, checks: Collection[str], *, factor: float = FACTOR) -> Run:
-    """Run checks under a fault, on a cluster of their own."""
-    began = time.monotonic()
+    """Run checks under a fault that is there before Istio is, on a cluster of its own."""
+    return next(_runs([(fault, checks)], factor))
+
+
+def run_series(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float = FACTOR) -> Iterator[Run]:
+    """Run checks under live faults, each brought about and taken back on one cluster.
+
+    Before the first and after the last fault there is none, and every check must pass.
+    """
+    nothing = (NOTHING, all_checks())
+    yield from _runs([nothing, *faults, nothing], factor)
+
+
+def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Iterator[Run]:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
-        report = folder / "report.json"
-        arguments = [f"--istio-report={report}", f"--istio-timeout-factor={factor}", "-rfE", "--tb=short"]
-        if fault.manifests:
-            arguments.append(f"--istio-manifests={_changed_manifests(fault, folder)}")
-        told = {"checks": sorted(checks), "before": fault.before, "live": fault.live}
-        done = _pytest(folder, told, arguments)
-        found = json.loads(report.read_text(encoding="utf-8"))["checks"] if report.exists() else []
-    outcomes = {each["id"]: each["outcome"] for each in found}
+        results, writing = os.pipe()
+        arguments = [f"--istio-timeout-factor={factor}", "-rfE", "--tb=short"]
+        first = faults[0][0]
+        if first.manifests:
+            arguments.append(f"--istio-manifests={_changed_manifests(first, folder)}")
+        series = [{"name": f.name, "live": f.live, "checks": sorted(checks)} for f, checks in faults]
+        told = {"before": first.before, "series": series, "results": writing}
+        with (
+            os.fdopen(results, encoding="utf-8") as lines,
+            _pytest(folder, told, arguments, writing) as process,
+        ):
+            os.close(writing)
+            hanging = Timer(LONGEST * len(faults), process.kill)
+            hanging.start()
+            for fault, checks in faults:
+                line = lines.readline()
+                yield _judged(fault, checks, json.loads(line) if line else None, folder)
+            process.wait()
+            hanging.cancel()
+
+
+def _judged(fault: Fault, checks: Collection[str], entry: Entry | None, folder: Path) -> Run:
+    found = {each["id"]: each for each in entry["checks"]} if entry else {}
+    text = _printed(folder)
+    why = (entry["trouble"] if entry else "") or text[-2000:]
     # What did not come to anything is a surprise as well.
-    missing = dict.fromkeys(set(checks) - outcomes.keys(), f"did not run, exit code {done.returncode}")
-    messages = {
-        **dict.fromkeys(missing, done.stdout[-2000:]),
-        **{each["id"]: each["message"] for each in found},
-    }
-    return Run(fault, {**outcomes, **missing}, messages, time.monotonic() - began, done.stdout)
+    outcomes = {check: found[check]["outcome"] if check in found else "did not run" for check in checks}
+    messages = {check: found[check]["message"] if check in found else why for check in checks}
+    sites = frozenset(entry["sites"]) if entry else frozenset()
+    return Run(fault, outcomes, messages, sites, entry["seconds"] if entry else 0.0, text)
 
 
 def _changed_manifests(fault: Fault, folder: Path) -> Path:
@@ -103,7 +137,10 @@ def _changed_manifests(fault: Fault, folder: Path) -> Path:
     return path
 
 
-def _pytest(folder: Path, told: dict[str, Any], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+@contextmanager
+def _pytest(
+    folder: Path, told: Entry, arguments: list[str], *passed: int
+) -> Iterator[subprocess.Popen[bytes]]:
     file = folder / "fault.json"
     file.write_text(json.dumps(told), encoding="utf-8")
     # What the outer run was given is not for the inner one, but for the way to Kubernetes' programs.
@@ -114,13 +151,22 @@ def _pytest(folder: Path, told: dict[str, Any], arguments: list[str]) -> subproc
         f"--istio-version={VERSION}", "--istio-cluster=local",
         "-p", "tests.faults.plugin", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments,
     ]  # fmt: skip
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**environment, FILE: str(file)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
+    with (
+        (folder / "printed").open("wb") as printed,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**environment, FILE: str(file)},
+            stdout=printed,
+            stderr=printed,
+            pass_fds=passed,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _printed(folder: Path) -> str:
+    return (folder / "printed").read_text(encoding="utf-8", errors="replace")

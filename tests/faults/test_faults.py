@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from tests.faults.faults import all_faults
-from tests.faults.runner import all_checks, run
+from tests.faults.faults import NOTHING, all_faults
+from tests.faults.runner import all_checks, run, run_series
+
+if TYPE_CHECKING:
+    from tests.faults.runner import Run
+
+SHARING = [name for name, fault in all_faults().items() if fault.shares]
+OWN = [name for name in all_faults() if name not in SHARING]
+
+
+class Series:
+    """The runs of the chosen live faults, on one cluster, in the order of their declaration."""
+
+    def __init__(self, names: list[str]) -> None:
+        faults = [all_faults()[name] for name in all_faults() if name in names]
+        self._coming = run_series((fault, fault.neighbours(all_checks())) for fault in faults)
+        self._done: list[Run] = []
+
+    def of(self, name: str) -> Run:
+        while not any(run.fault.name == name for run in self._done):
+            self._done.append(next(self._coming))
+        return next(run for run in self._done if run.fault.name == name)
+
+    def last(self) -> Run:
+        self._done += self._coming
+        return self._done[-1]
+
+
+@pytest.fixture(scope="module")
+def series(request: pytest.FixtureRequest, kube_binaries: object) -> Series:
+    chosen = [
+        item.callspec.params.get("shared") for item in request.session.items if hasattr(item, "callspec")
+    ]
+    return Series([name for name in chosen if name])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("shared", SHARING)
+def test_live_fault(shared: str, series: Series) -> None:
+    _assert_as_declared(series.of(shared))
+
+
+@pytest.mark.faults
+def test_live_faults_are_taken_back(series: Series) -> None:
+    assert series.last().fault == NOTHING
+    _assert_as_declared(series.last())
 
 
 @pytest.mark.faults
 @pytest.mark.usefixtures("kube_binaries")
-@pytest.mark.parametrize("name", all_faults())
+@pytest.mark.parametrize("name", OWN)
 def test_fault(name: str) -> None:
     fault = all_faults()[name]
-    done = run(fault, fault.neighbours(all_checks()))
-    surprises = done.surprises()
-    assert not surprises, "\n".join([*surprises, done.text])
+    _assert_as_declared(run(fault, fault.neighbours(all_checks())))
+
+
+def _assert_as_declared(run: Run) -> None:
+    surprises = run.surprises()
+    assert not surprises, "\n".join([*surprises, run.text[-20_000:]])

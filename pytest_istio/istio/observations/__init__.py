@@ -34,6 +34,7 @@ from pytest_istio.istio.observations.injection import (
     probe_pod,
     sidecar_of,
     sidecars_synced,
+    sync_status,
     wanted_sidecar,
 )
 from pytest_istio.istio.observations.runtime import objects_exist, runtime_objects
@@ -69,6 +70,7 @@ __all__ = [
     "service_has_endpoints",
     "sidecar_of",
     "sidecars_synced",
+    "sync_status",
     "version_reported",
     "wanted_sidecar",
 ]

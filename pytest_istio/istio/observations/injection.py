@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.objects import Object
 
-__all__ = ["injector_live", "probe_pod", "sidecar_of", "sidecars_synced", "wanted_sidecar"]
+__all__ = ["injector_live", "probe_pod", "sidecar_of", "sidecars_synced", "sync_status", "wanted_sidecar"]
 
 CONFIGURATION = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
 
@@ -121,7 +121,7 @@ def sidecars_synced(mesh: Mesh, namespace: str) -> tuple[str, ...]:
 def _unsynced(mesh: Mesh, namespace: str) -> tuple[str, ...]:
     discovery = mesh.release.discovery_service
     try:
-        known = _sync_status(mesh, discovery)
+        known = sync_status(mesh)
     except KubeError as error:
         look = f"kubectl -n {mesh.namespace} logs deployment/{discovery} --all-containers --tail=20"
         subject = f"Deployment {mesh.namespace}/{discovery}"
@@ -158,8 +158,13 @@ def _injected_pods(mesh: Mesh, namespace: str) -> list[Object]:
     ]
 
 
-def _sync_status(mesh: Mesh, discovery: str) -> dict[str, Object]:
-    """Return what all pods of discovery together know of the proxies, by proxy."""
+def sync_status(mesh: Mesh) -> dict[str, Object]:
+    """Return what all pods of discovery together have sent the proxies and these have accepted, by proxy.
+
+    Raises:
+        KubeError: Discovery does not run, or does not answer.
+    """
+    discovery = mesh.release.discovery_service
     endpoint = mesh.release.component(discovery).sync
     deployment = mesh.kube.get("apps/v1", "Deployment", discovery, mesh.namespace)
     labels = ",".join(
