@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.faults.faults import all_faults
+from tests.faults.proof import unseen
 from tests.faults.runner import FACTOR, all_checks, run, run_series
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def main() -> int:
         runs.append(each)
     print(_matrix(runs, checks))
     wrong = [each.fault.name for each in runs if each.surprises()]
+    if len(faults) == len(all_faults()):
+        wrong += [f"never seen: {site}" for site in unseen(frozenset().union(*(each.sites for each in runs)))]
     print(f"{len(runs)} faults, {len(checks)} checks, {len(wrong)} not as declared", *wrong)
     return 1 if wrong else 0
 

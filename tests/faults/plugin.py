@@ -127,10 +127,12 @@ def _run(session: pytest.Session, fault: dict[str, Any]) -> list[dict[str, str]]
 
 
 def _run_items(items: list[pytest.Item]) -> None:
-    for item, following in zip(items, [*items[1:], items[0]], strict=True):
+    for number, item in enumerate(items, 1):
         # As pytest makes an item ready for its first run.
         item._initrequest()  # type: ignore[attr-defined]  # all are functions
-        # Some item always follows, so that the mesh stays.
+        # Some other item always follows, so that the mesh stays.
+        others = [*items[number:], *item.session.items]
+        following = next(each for each in others if each is not item)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
 

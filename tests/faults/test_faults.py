@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.faults import NOTHING, all_faults
+from tests.faults.proof import unseen
 from tests.faults.runner import all_checks, run, run_series
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 SHARING = [name for name, fault in all_faults().items() if fault.shares]
 OWN = [name for name in all_faults() if name not in SHARING]
+RAN: dict[str, frozenset[str]] = {}
+"""The findings that each fault has brought about."""
 
 
 class Series:
@@ -62,6 +65,15 @@ def test_fault(name: str) -> None:
     _assert_as_declared(run(fault, fault.neighbours(all_checks())))
 
 
+@pytest.mark.faults
+def test_every_finding_was_seen() -> None:
+    if missing := all_faults().keys() - RAN.keys():
+        pytest.skip(f"{len(missing)} faults did not run")
+    never = unseen(frozenset().union(*RAN.values()))
+    assert not never, f"no fault has brought these about: {', '.join(map(str, never))}"
+
+
 def _assert_as_declared(run: Run) -> None:
+    RAN[run.fault.name] = run.sites
     surprises = run.surprises()
     assert not surprises, "\n".join([*surprises, run.text[-20_000:]])
