@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["attach", "check", "finish", "placed", "start"]
+__all__ = ["attach", "check", "finish", "placed", "restart_counts", "start"]
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
