@@ -14,6 +14,7 @@ from pytest_istio.istio.install import placed
 from pytest_istio.istio.mesh import MANAGER
 from pytest_istio.istio.mirror import mirrored
 from pytest_istio.istio.namespaces import INJECTION
+from pytest_istio.istio.pull_secret import NAME, secrets, with_pull_secret
 from pytest_istio.kube.apply import apply, delete
 from pytest_istio.kube.manifests import load
 from pytest_istio.kube.migrate import migrate
@@ -76,6 +77,8 @@ class Bookinfo:
     def remove(self, *, progress: Progress) -> None:
         """Take it away again, and its namespace or the namespace's label if they were made for it."""
         refs = [Ref.of(each) for each in self.objects]
+        if self.mesh.settings.image_pull_secret:
+            refs.append(Ref("v1", "Secret", self.namespace, NAME))
         if self.made_namespace:
             refs.append(Ref("v1", "Namespace", None, self.namespace))
         elif self.mesh.settings.injection == "automatic":
@@ -121,9 +124,15 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
         # What it finds is not lost: the checks about the webhook and the pods say it again.
         mesh.problems("CP-006")
         label(mesh, namespace, "enabled")
+    objects = with_pull_secret(objects, mesh.settings)
     with progress.phase("apply bookinfo"):
         apply(
-            mesh.kube, objects, manager=MANAGER, labels=mesh.labels, timeouts=mesh.timeouts, progress=progress
+            mesh.kube,
+            [*secrets(mesh.settings, [namespace]), *objects],
+            manager=MANAGER,
+            labels=mesh.labels,
+            timeouts=mesh.timeouts,
+            progress=progress,
         )
     return Bookinfo(mesh, namespace, tuple(objects), rewrites, made, troubles)
 

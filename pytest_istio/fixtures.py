@@ -157,6 +157,7 @@ def _plainly() -> Iterator[None]:
 def _namespace(mesh: Mesh, cluster: Cluster, labels: dict[str, str]) -> Iterator[str]:
     import secrets
 
+    from pytest_istio.istio.pull_secret import give
     from pytest_istio.kube.apply import delete
     from pytest_istio.kube.objects import Ref
     from pytest_istio.progress import Silent
@@ -165,6 +166,7 @@ def _namespace(mesh: Mesh, cluster: Cluster, labels: dict[str, str]) -> Iterator
     metadata = {"name": name, "labels": {**labels, **mesh.labels}}
     mesh.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     try:
+        give(mesh, name)
         yield name
     finally:
         made = Ref("v1", "Namespace", None, name)

@@ -11,6 +11,7 @@ from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.mirror import mirrored_image
+from pytest_istio.istio.pull_secret import with_pull_secret
 from pytest_istio.kube.errors import ConflictError, KubeError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, wait_ready
@@ -118,6 +119,7 @@ def _client(mesh: Mesh, namespace: str) -> _Asker:
     }
     if mesh.settings.injection == "manual":
         (pod,) = inject([pod], InjectionConfig.from_manifests(mesh.objects))
+    (pod,) = with_pull_secret([pod], mesh.settings)
     # Another process of the run may have been quicker.
     with suppress(ConflictError):
         mesh.kube.create(pod)

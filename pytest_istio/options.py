@@ -94,6 +94,14 @@ def _existing(value: str, folder: Path) -> Path:
     return path
 
 
+def _docker_config(value: str, folder: Path) -> Path:
+    from pytest_istio.istio.pull_secret import read
+
+    path = _existing(value, folder)
+    read(path)
+    return path
+
+
 def _nodes(value: str, _folder: Path) -> int:
     if not re.fullmatch(r"[1-9]", value):
         raise ValueError("is not a number from 1 to 9")
@@ -226,6 +234,14 @@ OPTIONS = (
         separator=",",
     ),
     Option(
+        name="image-pull-secret",
+        field="image_pull_secret",
+        metavar="FILE",
+        convert=_docker_config,
+        help="Docker config with credentials for the images' registries, made a Secret wherever the run's "
+        "pods are; the file is not printed or reported.",
+    ),
+    Option(
         name="client-image",
         field="client_image",
         metavar="IMAGE",
@@ -239,6 +255,15 @@ OPTIONS = (
         convert=_choice("never", "failed", "always"),
         help="Whether a cluster that the run made stays, so that one can look into it. Default: never.",
         pytest_kind="keep_cluster",
+    ),
+    Option(
+        name="reuse",
+        field="reuse",
+        metavar="yes",
+        convert=_yes,
+        help="Take the kind cluster that an earlier run has kept, if it is as this run would make it, and "
+        "keep it for the next one, which saves the set-up.",
+        switch=True,
     ),
     Option(
         name="manifests",

@@ -22,6 +22,10 @@ class Progress(Protocol):
         """Say what is awaited at the moment and why; only the newest text is shown."""
         ...
 
+    def note(self, what: str) -> None:
+        """Say something that a person may want to read again later."""
+        ...
+
 
 class Silent:
     """Progress that nobody listens to."""
@@ -32,4 +36,7 @@ class Silent:
         yield
 
     def waiting(self, what: str) -> None:
+        """Do nothing."""
+
+    def note(self, what: str) -> None:
         """Do nothing."""

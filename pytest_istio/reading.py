@@ -62,6 +62,10 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
         settings = _for_installed(settings)
     elif settings.gateway:
         raise BadSettingError("--istio-gateway is for an Istio that is installed; add --istio-use-installed")
+    if settings.reuse and (settings.context or settings.cluster in {"existing", "local"}):
+        raise BadSettingError(
+            "--istio-reuse is for clusters of kind: local ones start in seconds, existing ones stay"
+        )
     if settings.gate and settings.istio_version is None:
         raise BadSettingError("--istio-gate needs --istio-version, without which no check runs")
     if settings.kind_config and settings.kind_nodes > 1:

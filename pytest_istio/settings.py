@@ -28,8 +28,10 @@ class Settings:
         use_installed: Whether the Istio that is on the cluster is tested, and none installed.
         gateway: Namespace and name of the ingress gateway's Service and Deployment; None for the usual one.
         image_registries: Prefixes of images' names, each with what takes its place.
+        image_pull_secret: A docker config with credentials for the images' registries.
         client_image: The image of the workload that asks from inside the mesh, where no other one can.
         keep: ``never``, ``failed`` or ``always``: whether a cluster that the run made stays.
+        reuse: Whether a kind cluster is kept for the next run, and one that an earlier run has kept is taken.
         manifests: Rendered YAML of the user's own, a file or a folder; None for the bundled set.
         addons: What is installed beside the bundled set, such as ``grafana``.
         injection: ``manual`` (written into the manifests) or ``automatic`` (by the admission webhook).
@@ -59,8 +61,10 @@ class Settings:
     use_installed: bool = False
     gateway: tuple[str, str] | None = None
     image_registries: tuple[tuple[str, str], ...] = ()
+    image_pull_secret: Path | None = None
     client_image: str = "docker.io/curlimages/curl:8.16.0"
     keep: str = "never"
+    reuse: bool = False
     manifests: Path | None = None
     addons: tuple[str, ...] = ()
     injection: str = "manual"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,10 +37,11 @@ class Cluster:
         provider: ``kind``, ``existing`` or ``local``.
         kubeconfig: Path of a kubeconfig file of this run's own (mode 0600), or the user's for ``existing``.
         context: The kubeconfig context; None for the file's current one.
-        created: Whether this run made the cluster.
+        created: Whether this run made the cluster, or an earlier one that kept it for this.
         capabilities: What the cluster can do beyond the API: ``containers``, ``load_balancer``, ``iptables``.
         description: Half a line for the header, such as ``embedded, Envoy 1.40.0``.
         details: What the provider needs to find its cluster again (JSON values).
+        setup: What an earlier run has set up on it, as that run's states by their names; empty on a new one.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Cluster:
     capabilities: frozenset[str]
     description: str
     details: dict[str, Any]
+    setup: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reused(self) -> bool:
+        """Whether an earlier run has installed Istio on it."""
+        return bool(self.setup)
 
     @property
     def rehearsal(self) -> bool:

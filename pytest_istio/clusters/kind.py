@@ -7,24 +7,24 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.clusters.base import Cluster
-from pytest_istio.clusters.engine import find_engine, nodes_left
+from pytest_istio.clusters.engine import find_engine
 from pytest_istio.clusters.host import check_host, default_image
 from pytest_istio.clusters.kind_call import Call
 from pytest_istio.clusters.kind_config import configuration
+from pytest_istio.clusters.kind_delete import DELETE_SECONDS, delete_cluster
 from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
 from pytest_istio.clusters.kind_program import find_kind
+from pytest_istio.clusters.kind_reuse import fingerprint, take_kept
 from pytest_istio.clusters.nodes import await_nodes
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio.images import images
 from pytest_istio.kube.client import Kube
-from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.engine import Engine
@@ -47,11 +47,7 @@ _FINAL = (
     "unable to decode",
     "no space left",
 )
-# An engine that was about to create a container when kind was ended does so in spite of its deletion.
-_DELETIONS = 5
-_SETTLING_SECONDS = 0.2
 _LOAD_SECONDS = 300.0
-_DELETE_SECONDS = 120.0
 
 
 class KindProvider:
@@ -66,6 +62,8 @@ class KindProvider:
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Create a cluster and return when its nodes take pods and have the images that are on this machine.
 
+        With `Settings.reuse` it may be one that an earlier run has kept, together with the Istio on it.
+
         Raises:
             ClusterError: It cannot run here, the node image cannot be had, or kind failed; nothing is left.
         """
@@ -77,17 +75,25 @@ class KindProvider:
             check_host(engine, image, settings.istio_version)
             config = configuration(settings)
             program = find_kind(settings.kind_program, progress)
-            _refuse_taken(settings.kind_name, program, engine)
             _remove_abandoned(progress)
+        wanted = fingerprint(engine, settings, image=image, config=config)
+        if settings.reuse:
+            with progress.phase("kept cluster"):
+                found = take_kept(wanted, settings, engine, progress)
+            if found:
+                self._folder, cluster = found
+                return cluster
+        _refuse_taken(settings.kind_name, program, engine)
         if engine.inspect(image) is None:
             with progress.phase("node image"):
                 engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
         with progress.phase("cluster"):
             self._folder = _created(engine, program, settings, image=image, config=config, progress=progress)
+        self._folder.fingerprint = wanted
         try:
             return _prepared(engine, self._folder, settings, progress)
         except BaseException:
-            _remove(self._folder)
+            delete_cluster(self._folder)
             raise
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:
@@ -101,7 +107,7 @@ class KindProvider:
         if keep:
             self._folder.keep(cluster)
         else:
-            _remove(self._folder)
+            delete_cluster(self._folder)
 
     def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
         """Return the port of this machine at which a node's port is published, if it is."""
@@ -122,7 +128,7 @@ def cleanup() -> list[str]:
     """
     found = [folder for folder in folders() if not folder.in_use]
     for folder in found:
-        _remove(folder)
+        delete_cluster(folder)
     return [folder.name for folder in found]
 
 
@@ -163,12 +169,12 @@ def _created(
             )
         except ClusterError as error:
             logs = _export_logs(folder)
-            _remove(folder)
+            delete_cluster(folder)
             if attempt == ATTEMPTS or any(text in str(error) for text in _FINAL):
                 raise ClusterError(f"{error}\nNothing of it is left; kind's logs are in {logs}") from error
             progress.waiting(f"kind failed, trying once more; its logs are in {logs}")
         except BaseException:
-            _remove(folder)
+            delete_cluster(folder)
             raise
         else:
             return folder
@@ -183,26 +189,8 @@ def _export_logs(folder: KindFolder) -> Path:
     (folder.path / "kind.log").replace(logs / "kind.log")
     # What kind failed for may keep it from this, too.
     with suppress(ClusterError):
-        _run_kind(folder, "export", "logs", str(logs), "--name", folder.name, timeout=_DELETE_SECONDS)
+        _run_kind(folder, "export", "logs", str(logs), "--name", folder.name, timeout=DELETE_SECONDS)
     return logs
-
-
-def _remove(folder: KindFolder) -> None:
-    try:
-        _delete(folder)
-    except ClusterError as error:
-        raise ClusterError(f"{error}\nFinish it with: pytest-istio cleanup") from error
-    folder.remove()
-
-
-def _delete(folder: KindFolder) -> None:
-    call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
-    for _ in range(_DELETIONS):
-        call.run(folder.path, folder.environment, timeout=_DELETE_SECONDS, progress=Silent())
-        time.sleep(_SETTLING_SECONDS)
-        if not nodes_left(folder.engine, folder.name):
-            return
-    raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
 
 
 def _remove_abandoned(progress: Progress) -> None:
@@ -210,7 +198,7 @@ def _remove_abandoned(progress: Progress) -> None:
     for folder in folders():
         if not folder.kept and not folder.in_use:
             progress.waiting(f"a killed run has left cluster {folder.name}; deleting it")
-            _remove(folder)
+            delete_cluster(folder)
 
 
 def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> Cluster:

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.engine import kind_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_istio.clusters.base import Cluster
     from pytest_istio.clusters.engine import Engine
 
 __all__ = ["KindFolder", "folders", "state_folder"]
 
 _OWNER = "owner"
 _KEPT = "kept"
+_FINGERPRINT = "fingerprint"
 # kind deletes the nodes of a cluster that it could not create, and with them the reason, unless it is told
 # not to; KindCluster passes no such option on.
 _PROGRAM = """#!/bin/sh
@@ -94,6 +95,15 @@ class KindFolder:
         return engine
 
     @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decided how the cluster and the Istio on it were made."""
+        return self.read(_FINGERPRINT)
+
+    @fingerprint.setter
+    def fingerprint(self, value: dict[str, Any]) -> None:
+        self.write(_FINGERPRINT, value)
+
+    @property
     def in_use(self) -> bool:
         """Whether a run that goes on uses the cluster."""
         try:
@@ -111,6 +121,22 @@ class KindFolder:
         """Note that the cluster outlives the run, and let go of it."""
         self.write(_KEPT, cluster.to_state())
         self.lock.release()
+
+    def claim(self) -> Cluster | None:
+        """Hold the lock of a kept cluster and return it as it was kept; None if another run uses it."""
+        try:
+            self.lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            return None
+        # Who used it may have taken it away meanwhile.
+        if not self.kept:
+            self.lock.release()
+            return None
+        return Cluster.from_state(self.read(_KEPT))
+
+    def take(self) -> None:
+        """Have a claimed cluster go with this run, unless it is kept again."""
+        (self.path / f"{_KEPT}.json").unlink()
 
     def write(self, name: str, state: dict[str, Any]) -> None:
         """Write a file of JSON values, so that a reader sees all of it or nothing."""

@@ -15,6 +15,7 @@ from pytest_istio.istio.adapt import adapt
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import pods_of
 from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
+from pytest_istio.istio.pull_secret import secrets, with_pull_secret
 from pytest_istio.istio.registration import Registering
 from pytest_istio.kube.apply import apply
 from pytest_istio.kube.migrate import migrate
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["attach", "check", "finish", "placed", "start"]
+__all__ = ["attach", "check", "finish", "placed", "restart_counts", "start"]
 
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
@@ -71,7 +72,8 @@ def start(
     with progress.phase("preflight"):
         fitted = _fitted(kube, settings, manifests)
         known = release(settings.istio_version)
-        found = preflight.record(kube, settings, known, fitted.objects, created=created)
+        wanted = [*fitted.objects, *_pull_secrets(settings, fitted.objects)]
+        found = preflight.record(kube, settings, known, wanted, created=created)
     if found.previous_istio and not created:
         raise ClusterError(
             f"Istio is on the cluster already, and this run did not put it there; nothing was changed.\n"
@@ -80,7 +82,7 @@ def start(
     with progress.phase("apply"):
         apply(
             kube,
-            fitted.objects,
+            wanted,
             manager=MANAGER,
             labels={RUN_LABEL: run},
             timeouts=settings.timeouts,
@@ -110,10 +112,11 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
     """
     assert settings.istio_version is not None
     fitted = _fitted(kube, settings, manifests)
-    found = preflight.record(kube, settings, release(settings.istio_version), fitted.objects, created=False)
+    wanted = [*fitted.objects, *_pull_secrets(settings, fitted.objects)]
+    found = preflight.record(kube, settings, release(settings.istio_version), wanted, created=False)
     problems = [
         *found.version_problems, *found.unserved, *found.forbidden, *found.previous_istio,
-        *found.capacity_problems, *preflight.taken(kube, fitted.objects),
+        *found.capacity_problems, *preflight.taken(kube, wanted),
     ]  # fmt: skip
     if problems:
         raise ClusterError(
@@ -222,11 +225,17 @@ def _fitted(kube: Kube, settings: Settings, manifests: Manifests) -> _Fitted:
         objects.append(placed(each, ref.namespace or settings.namespace if namespaced else None))
     adapted = adapt(objects, release(settings.istio_version), served, settings.namespace)
     return _Fitted(
-        tuple(_with_namespace(adapted.objects, settings.namespace)),
+        tuple(with_pull_secret(_with_namespace(adapted.objects, settings.namespace), settings)),
         migrated.rewrites,
         adapted.adaptations,
         adapted.registrations,
     )
+
+
+def _pull_secrets(settings: Settings, objects: Iterable[Object]) -> list[Object]:
+    """Return the Secret with the user's credentials for each namespace that gets pods."""
+    workloads = (each for each in objects if each["kind"] in WORKLOADS)
+    return secrets(settings, [each["metadata"]["namespace"] for each in workloads])
 
 
 def placed(obj: Object, namespace: str | None) -> Object:

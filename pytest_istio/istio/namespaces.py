@@ -6,6 +6,7 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytest_istio.istio.pull_secret import give
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import wait_for, wait_gone
 
@@ -44,6 +45,7 @@ def temporary_namespace(
             mesh.kube, "v1", "ServiceAccount", "default", name, _exists,
             timeout=mesh.timeouts.crd_established, progress=progress,
         )  # fmt: skip
+        give(mesh, name)
         yield name
     finally:
         mesh.kube.delete("v1", "Namespace", name)

@@ -43,7 +43,7 @@ class Report:
         profile: The profile that was run.
         rehearsal: Whether the cluster was one without containers, so that nothing is claimed for a vendor.
         exit_status: pytest's; 2 when the run was interrupted and checks are missing.
-        phases: Name and seconds of each phase of the set-up.
+        phases: Name and seconds of each phase of set-up and teardown.
         checks: In the order in which they ended.
     """
 

@@ -25,8 +25,9 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
     """Return what is known of a run once Istio is installed, a line each."""
     rewrites, adaptations = istio["rewrites"], istio["adaptations"]
     changes = f"{len(rewrites)} objects rewritten to API versions that the server has"
+    again = ", reused" if cluster.get("reused") else ""
     return [
-        f"istio: Kubernetes {istio['kubernetes']} by {cluster['provider']} ({cluster['description']})",
+        f"istio: Kubernetes {istio['kubernetes']} by {cluster['provider']} ({cluster['description']}{again})",
         f"istio: manifests {istio['source']}, SHA-256 {istio['sha256']}",
         f"istio: {changes}, {len(adaptations)} adapted to what it lacks",
         *(f"istio: adapted: {each['ref']}: {each['change']}" for each in adaptations),
@@ -61,7 +62,7 @@ def summarise(reporter: TerminalReporter, report: Report, selection: Selection) 
         reporter.write_line(f"{selection.other_profile} checks are not in profile {report.profile}")
     if report.phases:
         phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.phases)
-        reporter.write_line(f"set-up: {phases}")
+        reporter.write_line(f"phases: {phases}")
     slow = sorted(
         (check for check in report.checks if check.duration >= SLOW), key=lambda check: -check.duration
     )

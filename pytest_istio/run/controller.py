@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Controller"]
 
 INTERRUPTED = "Ending the cluster was interrupted; finish it with: pytest-istio cleanup"
-CLUSTER_FACTS = ("name", "provider", "description", "created")
+CLUSTER_FACTS = ("name", "provider", "description", "created", "reused")
 
 
 class Controller:
@@ -113,7 +113,7 @@ class Controller:
         if self._run.settings.gate:
             self._judge(session, [check.outcome for check in checks], cluster)
         try:
-            self._owner.stop(failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
+            self._owner.stop(self._run.progress, failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
         except PytestIstioError as error:
             self._fail(session, str(error))
         except KeyboardInterrupt:

@@ -111,6 +111,10 @@ class Live:
         """Note what is awaited; shown with the next tick."""
         self._waiting = what
 
+    def note(self, what: str) -> None:
+        """Show a line that stays."""
+        self._screen.line(f"istio: {what}")
+
     @contextmanager
     def _ticking(self) -> Iterator[None]:
         over = threading.Event()

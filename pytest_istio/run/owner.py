@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pytest_istio import clusters
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.istio import sources
-from pytest_istio.run.states import CLUSTER
+from pytest_istio.run.states import BOOKINFO, CLUSTER, FACTS, MESH
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.base import Provider
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_istio.settings import Settings
 
 __all__ = ["Owner", "attach"]
+
+REUSABLE = "kind"
+"""The provider whose clusters a later run may take over."""
 
 
 def attach(folder: RunFolder) -> Cluster | None:
@@ -46,7 +51,11 @@ class Owner:
         if not self._settings.use_installed:
             sources.manifests(self._settings)
         self._provider = clusters.provider(chosen)
+        if self._settings.reuse and chosen != REUSABLE:
+            progress.note(f"--istio-reuse is for {REUSABLE}; a {chosen} cluster is made anew")
         self.cluster = self._provider.start(self._settings, progress)
+        for name, state in self.cluster.setup.items():
+            self._folder.write(name, state)
         self._folder.write(CLUSTER, self.cluster.to_state())
 
     @property
@@ -54,11 +63,28 @@ class Owner:
         """Why the cluster is lost; None while nothing is known of that."""
         return self._provider.trouble if self._provider else None
 
-    def stop(self, *, failed: bool) -> None:
+    def stop(self, progress: Progress, *, failed: bool) -> None:
         """Take the cluster away, or leave it if it was asked to be kept."""
         cluster, self.cluster = self.cluster, None
         if cluster is None or self._provider is None:
             return
+        setup = _setup(self._folder)
         keep = self._settings.keep == "always" or (failed and self._settings.keep == "failed")
-        self._provider.stop(cluster, keep=keep)
+        if self._settings.reuse and self._settings.sources.get("keep", "default") == "default":
+            keep = cluster.provider == REUSABLE and bool(setup)
+        with nullcontext() if keep else progress.phase("teardown"):
+            self._provider.stop(replace(cluster, setup=setup), keep=keep)
         self.kept = cluster if keep else None
+
+
+def _setup(folder: RunFolder) -> dict[str, Any]:
+    """Return the states by which a later run goes straight to its checks; none where something is amiss."""
+    mesh, bookinfo = folder.read(MESH), folder.read(BOOKINFO)
+    if not mesh or mesh["troubles"]:
+        return {}
+    states = {FACTS: folder.read(FACTS), MESH: {**mesh, "restarts": None}}
+    if not bookinfo:
+        return states
+    if not bookinfo["finished"] or bookinfo["bookinfo"]["troubles"]:
+        return {}
+    return {**states, BOOKINFO: bookinfo}

@@ -47,7 +47,10 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     with run.folder.lock(MESH):
         state = run.folder.read(MESH)
         if state:
-            return _attached(run, kube, state, observed)
+            found = _attached(run, kube, state, observed)
+            if found.restarts is not None:
+                return found
+            return _reused(run, cluster, found)
         name = cluster.details.get("run") or f"run-{secrets.token_hex(4)}"
         try:
             started = _started(run, kube, name, observed, created=cluster.created)
@@ -60,9 +63,22 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
             raise
         run.folder.write(FACTS, _facts(finished))
         run.folder.write(MESH, finished.to_state())
-    for line in facts(cluster.to_state(), _facts(finished)):
-        run.screen.line(line)
+    _show(run, cluster, finished)
     return finished
+
+
+def _reused(run: Run, cluster: Cluster, found: Mesh) -> Mesh:
+    """Return the mesh that an earlier run has installed, as this run's processes attach to it from now on."""
+    # What has restarted between the runs is nothing that this one could blame on the mesh.
+    counted = replace(found, restarts=install.restart_counts(found))
+    run.folder.write(MESH, counted.to_state())
+    _show(run, cluster, counted)
+    return counted
+
+
+def _show(run: Run, cluster: Cluster, mesh: Mesh) -> None:
+    for line in facts({**cluster.to_state(), "reused": cluster.reused}, _facts(mesh)):
+        run.screen.line(line)
 
 
 def _attached(run: Run, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:

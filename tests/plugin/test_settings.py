@@ -39,6 +39,8 @@ GOOD = {
     "use-installed": ("yes", "no", "yes"),
     "gateway": ("a/one", "a/two", "a/three"),
     "client-image": ("one", "two", "three"),
+    "image-pull-secret": ("one.json", "two.json", "three.json"),
+    "reuse": ("yes", "no", "yes"),
     "image-registry": ("docker.io/istio=a.example", "docker.io=b.example:5000", "c=d/e"),
     "disruptive": ("never", "always", "auto"),
     "gate": ("yes", "no", "yes"),
@@ -61,6 +63,8 @@ BAD = {
     "unsupported": ("A Feature", "is not a feature such as automatic-injection"),
     "disruptive": ("sometimes", "is none of auto, never, always"),
     "use-installed": ("perhaps", "is neither yes nor no"),
+    "image-pull-secret": ("one.yaml", "is not a docker config: JSON such as "),
+    "reuse": ("perhaps", "is neither yes nor no"),
     "image-registry": ("docker.io/istio", "is not PREFIX=PLACE such as "),
     "gateway": ("gateway", "is not NAMESPACE/NAME such as "),
     "report": ("report.doc", "must end in one of "),
@@ -78,6 +82,7 @@ BY_NAME = {option.name: option for option in OPTIONS}
 def _files(pytester: pytest.Pytester) -> None:
     for name in ("one", "two", "three"):
         (pytester.path / f"{name}.yaml").touch()
+        (pytester.path / f"{name}.json").write_text('{"auths": {"a.example": {"auth": "eDp5"}}}')
 
 
 def settings_of(pytester: pytest.Pytester, *arguments: str) -> Settings:

@@ -37,7 +37,7 @@ def test_header_tells_settings_and_their_source(fake_cluster: FakeCluster) -> No
 
 def test_phases_are_shown_when_they_end_and_in_the_summary(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile(CHECK)
-    fake_cluster.run().stdout.re_match_lines([r"istio: cluster took \d+\.\d s", r"set-up: cluster \d+\.\d s"])
+    fake_cluster.run().stdout.re_match_lines([r"istio: cluster took \d+\.\d s", r"phases: cluster \d+\.\d s"])
 
 
 def test_long_phase_says_what_it_waits_for(
