@@ -15,7 +15,7 @@ from pytest_istio.report.results import Results
 from pytest_istio.run.context import FOLDER_INPUT, is_distributing, is_dry
 from pytest_istio.run.live import durations
 from pytest_istio.run.owner import Owner
-from pytest_istio.run.states import FACTS, SELECTION
+from pytest_istio.run.states import FACTS, GATEWAY, SELECTION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -141,6 +141,7 @@ class Controller:
             exit_status=int(session.exitstatus),
             phases=tuple(durations(self._run.folder)),
             checks=self._results.checks(self._selection()),
+            gateway=self._run.folder.read(GATEWAY),
         )
 
     def _selection(self) -> Selection:

@@ -18,9 +18,9 @@ from pytest_istio.kube.migrate import Rewrite
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
 from pytest_istio.progress import Silent
-from pytest_istio.report.terminal import facts
+from pytest_istio.report.terminal import facts, way_in
 from pytest_istio.run.owner import attach
-from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
+from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, GATEWAY, MESH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +105,11 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
     """
     wire = partial(clusters.provider(cluster.provider).wire, cluster)
     with run.progress.phase("gateway"):
-        return entrance.find(mesh, wire, progress=run.progress)
+        found = entrance.find(mesh, wire, progress=run.progress)
+    told = {"url": found.url, "way": found.address.way}
+    run.folder.write(GATEWAY, told)
+    run.screen.line(way_in(told))
+    return found
 
 
 def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
