@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
-from pytest_istio.clusters import lease
+from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.errors import ClusterError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["ExistingProvider", "cleanup"]
+__all__ = ["ExistingProvider", "cleanup", "installed_version"]
 
 
 class ExistingProvider:
@@ -56,25 +56,30 @@ class ExistingProvider:
             self._kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
             version = self._kube.version()["gitVersion"]
             _make_way(self._kube, settings, progress)
+        gateway = settings.gateway
         with progress.phase("preflight"):
             if settings.use_installed:
                 installed.check(self._kube, settings)
+                gateway = gateway or installed.gateway(self._kube, settings)
             else:
                 install.check(self._kube, settings, sources.manifests(settings))
-            nodes = len(self._kube.list("v1", "Node"))
+            nodes = self._kube.list("v1", "Node")
         run = f"run-{secrets.token_hex(4)}"
         self._lease = lease.Lease.take(
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
+        embedded = local.is_embedded(nodes)
         return Cluster(
             name=context,
             provider="existing",
             kubeconfig=kubeconfig,
             context=context,
             created=False,
-            capabilities=frozenset({"containers", "iptables"}),
-            description=f"{self._kube.server}, {version}, {nodes} node{'s' if nodes > 1 else ''}",
-            details={"run": run},
+            # A kept cluster of `local` remains what it is: nothing is claimed from it.
+            capabilities=frozenset() if embedded else frozenset({"containers", "iptables"}),
+            description=f"{self._kube.server}, {version}, {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
+            + (", embedded" if embedded else ""),
+            details={"run": run, "gateway": gateway, "embedded": embedded},
         )
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:  # noqa: ARG002 (the run has one)
@@ -98,9 +103,27 @@ class ExistingProvider:
             self._lease.give_back()
         self._kube.close()
 
-    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:  # noqa: ARG002 (of the protocol)
-        """Return the address as it is."""
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
+        """Return the address as it is, but for that of a kept cluster of `local`."""
+        if cluster.details["embedded"]:
+            return local.LocalProvider().wire(cluster, host, port)
         return host, port
+
+
+def installed_version(settings: Settings) -> str:
+    """Return the version of the Istio on the cluster that the settings name; nothing is changed.
+
+    Raises:
+        PytestIstioError: The cluster is not reached, nobody agreed to its use, or the version cannot be told.
+    """
+    kubeconfig = settings.kubeconfig or _usual_kubeconfig()
+    context = _context(settings, kubeconfig)
+    _check_consent(settings, kubeconfig, context)
+    kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
+    try:
+        return installed.version(kube, settings)
+    finally:
+        kube.close()
 
 
 def cleanup(settings: Settings) -> list[str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.client import Kube
     from pytest_istio.run.context import Run
+    from pytest_istio.settings import Settings
 
 __all__ = ["bookinfo", "gateway", "mesh"]
 
@@ -47,10 +48,10 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     with run.folder.lock(MESH):
         state = run.folder.read(MESH)
         if state:
-            return _attached(run, kube, state, observed)
+            return _attached(run, cluster, kube, state, observed)
         name = cluster.details.get("run") or f"run-{secrets.token_hex(4)}"
         try:
-            started = _started(run, kube, name, observed, created=cluster.created)
+            started = _started(run, cluster, kube, name, observed)
             if run.selection.bookinfo and run.settings.injection == "manual":
                 # Its pods start while Istio's do.
                 _start_bookinfo(run, started)
@@ -65,21 +66,29 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     return finished
 
 
-def _attached(run: Run, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:
+def _attached(run: Run, cluster: Cluster, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:
     if run.settings.use_installed:
-        found = installed.look(kube, run.settings, run=state["run"], progress=Silent(), observed=observed)
+        settings = _with_gateway(run, cluster)
+        found = installed.look(kube, settings, run=state["run"], progress=Silent(), observed=observed)
         return replace(found, **restored(state))
     return install.attach(kube, run.settings, sources.manifests(run.settings), state, observed=observed)
 
 
-def _started(run: Run, kube: Kube, name: str, observed: Path, *, created: bool) -> Mesh:
+def _started(run: Run, cluster: Cluster, kube: Kube, name: str, observed: Path) -> Mesh:
     settings, progress = run.settings, run.progress
     if settings.use_installed:
+        settings = _with_gateway(run, cluster)
         return installed.look(kube, settings, run=name, progress=progress, observed=observed)
     manifests = sources.manifests(settings)
     return install.start(
-        kube, settings, manifests, created=created, run=name, progress=progress, observed=observed
+        kube, settings, manifests, created=cluster.created, run=name, progress=progress, observed=observed
     )
+
+
+def _with_gateway(run: Run, cluster: Cluster) -> Settings:
+    """Return the settings with the ingress gateway of an installed Istio, where it is not the usual one."""
+    found = cluster.details["gateway"]
+    return replace(run.settings, gateway=tuple(found)) if found else run.settings
 
 
 def bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
