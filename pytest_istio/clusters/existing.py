@@ -18,7 +18,7 @@ from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.errors import ClusterError
-from pytest_istio.istio import install, installed, leftovers, sources
+from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
 from pytest_istio.progress import Silent
@@ -54,7 +54,9 @@ class ExistingProvider:
             context = _context(settings, kubeconfig)
             _check_consent(settings, kubeconfig, context)
             self._kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
-            version = self._kube.version()["gitVersion"]
+            answer = self._kube.version()
+            preflight.check_version(answer)
+            version = answer["gitVersion"]
             _make_way(self._kube, settings, progress)
         gateway = settings.gateway
         with progress.phase("preflight"):
@@ -68,7 +70,7 @@ class ExistingProvider:
         self._lease = lease.Lease.take(
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
-        embedded = local.is_embedded(nodes)
+        embedded, count = local.is_embedded(nodes), len(nodes)
         return Cluster(
             name=context,
             provider="existing",
@@ -77,7 +79,7 @@ class ExistingProvider:
             created=False,
             # A kept cluster of `local` remains what it is: nothing is claimed from it.
             capabilities=frozenset() if embedded else frozenset({"containers", "iptables"}),
-            description=f"{self._kube.server}, {version}, {len(nodes)} node{'s' if len(nodes) > 1 else ''}"
+            description=f"{self._kube.server}, {version}, {count} node{'s' if count > 1 else ''}"
             + (", embedded" if embedded else ""),
             details={"run": run, "gateway": gateway, "embedded": embedded},
         )
@@ -121,6 +123,7 @@ def installed_version(settings: Settings) -> str:
     _check_consent(settings, kubeconfig, context)
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
     try:
+        preflight.check_version(kube.version())
         return installed.version(kube, settings)
     finally:
         kube.close()
