@@ -40,6 +40,7 @@ class ExistingProvider:
         self._kube: Kube | None = None
         self._lease: lease.Lease | None = None
         self._settings: Settings | None = None
+        self._progress: Progress = Silent()
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Return the cluster when it is reached, consent is given, and nothing stands in the way of Istio.
@@ -48,7 +49,7 @@ class ExistingProvider:
             ClusterError: It cannot be used; nothing was changed.
         """
         assert settings.istio_version is not None
-        self._settings = settings
+        self._settings, self._progress = settings, progress
         kubeconfig = settings.kubeconfig or _usual_kubeconfig()
         with progress.phase("cluster"):
             context = _context(settings, kubeconfig)
@@ -97,11 +98,12 @@ class ExistingProvider:
         if keep:
             self._lease.keep()
         else:
-            leftovers.remove(
-                self._kube, self._lease.run,
-                None if self._settings.use_installed else release(self._settings.istio_version),
-                since=self._lease.since, timeouts=self._settings.timeouts, progress=Silent(),
-            )  # fmt: skip
+            with self._progress.phase("removal"):
+                leftovers.remove(
+                    self._kube, self._lease.run,
+                    None if self._settings.use_installed else release(self._settings.istio_version),
+                    since=self._lease.since, timeouts=self._settings.timeouts, progress=self._progress,
+                )  # fmt: skip
             self._lease.give_back()
         self._kube.close()
 
