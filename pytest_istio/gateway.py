@@ -282,7 +282,7 @@ def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:
         return Gateway.open(
             address,
             ports={str(port.get("name")): port["port"] for port in gateway_service(mesh)["spec"]["ports"]},
-            namespace=mesh.namespace,
+            namespace=mesh.gateway_namespace,
             deployment=mesh.release.gateway.deployment,
             timeouts=mesh.timeouts,
             held=held.pop_all(),

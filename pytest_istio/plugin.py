@@ -75,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     try:
         settings = reading.read(config, os.environ)
+        if settings and settings.use_installed and settings.istio_version is None:
+            settings = _with_installed_version(config, settings)
         if settings:
             config.stash[SETTINGS] = settings
         if settings and settings.istio_version:
@@ -122,6 +124,19 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         terminalreporter.write_line(
             f"istio: {skipped} conformance tests skipped; run them with: pytest --istio-version=1.0.5"
         )
+
+
+def _with_installed_version(config: pytest.Config, settings: Settings) -> Settings:
+    """Return the settings with the version of the Istio on the cluster, which decides what is selected."""
+    from dataclasses import replace
+
+    from pytest_istio.clusters import existing
+    from pytest_istio.run.context import VERSION_INPUT, worker_name
+
+    # Asked once a run: a worker of pytest-xdist hears it from the controller.
+    told = config.workerinput[VERSION_INPUT] if worker_name(config) else None  # type: ignore[attr-defined]
+    found = told or existing.installed_version(settings)
+    return replace(settings, istio_version=found, sources={**settings.sources, "istio_version": "cluster"})
 
 
 def _register_run(config: pytest.Config, settings: Settings) -> None:

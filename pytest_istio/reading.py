@@ -66,7 +66,7 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
         raise BadSettingError(
             "--istio-reuse is for clusters of kind: local ones start in seconds, existing ones stay"
         )
-    if settings.gate and settings.istio_version is None:
+    if settings.gate and settings.istio_version is None and not settings.use_installed:
         raise BadSettingError("--istio-gate needs --istio-version, without which no check runs")
     if settings.kind_config and settings.kind_nodes > 1:
         raise BadSettingError(
@@ -81,8 +81,6 @@ def _for_installed(settings: Settings) -> Settings:
 
     if settings.context is None:
         raise BadSettingError("--istio-use-installed wants an existing cluster: --istio-context=NAME")
-    if settings.istio_version is None:
-        raise BadSettingError("--istio-use-installed needs --istio-version, which says what to expect of it")
     if settings.manifests or settings.addons:
         raise BadSettingError("--istio-use-installed installs nothing; leave out manifests and add-ons")
     if settings.injection == "manual" and settings.sources["injection"] != "default":

@@ -19,7 +19,8 @@ class Settings:
     """The settings of a run.
 
     Attributes:
-        istio_version: Such as ``1.0.5``; None when no Istio run was asked for.
+        istio_version: Such as ``1.0.5``; None when no Istio run was asked for, or before that of an installed
+            one was read off it.
         cluster: ``auto``, ``kind``, ``existing`` or ``local``.
         context: A kubeconfig context of an existing cluster.
         allowed_contexts: Contexts on whose clusters Istio may be installed.
@@ -49,7 +50,7 @@ class Settings:
         kind_config: A configuration file of kind's; None for a plain one.
         kind_program: kind itself; None for that on PATH, or the official download.
         sources: Where each came from, by field: ``option``, ``environment``, ``ini``,
-            ``pytest-kind`` or ``default``.
+            ``pytest-kind``, ``cluster`` (the version of an installed Istio) or ``default``.
     """
 
     istio_version: str | None = None

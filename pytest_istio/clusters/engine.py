@@ -160,6 +160,8 @@ def _explained(program: str, text: str) -> str:
         return f"you are not permitted to use it; {helps}: {_last_line(text)}"
     if "cannot connect" in lowered or "connection refused" in lowered or "is the docker daemon" in lowered:
         helps = f"`sudo systemctl start {program}`, or start {program.capitalize()} Desktop"
+        if (host := f"{'CONTAINER' if program == 'podman' else 'DOCKER'}_HOST") in os.environ:
+            helps += f"; if it is elsewhere, correct {host}"
         return f"its daemon does not run; start it ({helps}): {_last_line(text)}"
     return f"it refuses: {_last_line(text)}"
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import yaml
 from kubernetes.config import ConfigException, list_kube_config_contexts
 
-from pytest_istio.clusters import lease
+from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.errors import ClusterError
-from pytest_istio.istio import install, installed, leftovers, sources
+from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
 from pytest_istio.progress import Silent
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["ExistingProvider", "cleanup"]
+__all__ = ["ExistingProvider", "cleanup", "installed_version"]
 
 
 class ExistingProvider:
@@ -40,6 +40,7 @@ class ExistingProvider:
         self._kube: Kube | None = None
         self._lease: lease.Lease | None = None
         self._settings: Settings | None = None
+        self._progress: Progress = Silent()
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Return the cluster when it is reached, consent is given, and nothing stands in the way of Istio.
@@ -48,33 +49,40 @@ class ExistingProvider:
             ClusterError: It cannot be used; nothing was changed.
         """
         assert settings.istio_version is not None
-        self._settings = settings
+        self._settings, self._progress = settings, progress
         kubeconfig = settings.kubeconfig or _usual_kubeconfig()
         with progress.phase("cluster"):
             context = _context(settings, kubeconfig)
             _check_consent(settings, kubeconfig, context)
             self._kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
-            version = self._kube.version()["gitVersion"]
+            answer = self._kube.version()
+            preflight.check_version(answer)
+            version = answer["gitVersion"]
             _make_way(self._kube, settings, progress)
+        gateway = settings.gateway
         with progress.phase("preflight"):
             if settings.use_installed:
                 installed.check(self._kube, settings)
+                gateway = gateway or installed.gateway(self._kube, settings)
             else:
                 install.check(self._kube, settings, sources.manifests(settings))
-            nodes = len(self._kube.list("v1", "Node"))
+            nodes = self._kube.list("v1", "Node")
         run = f"run-{secrets.token_hex(4)}"
         self._lease = lease.Lease.take(
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
+        embedded, count = local.is_embedded(nodes), len(nodes)
         return Cluster(
             name=context,
             provider="existing",
             kubeconfig=kubeconfig,
             context=context,
             created=False,
-            capabilities=frozenset({"containers", "iptables"}),
-            description=f"{self._kube.server}, {version}, {nodes} node{'s' if nodes > 1 else ''}",
-            details={"run": run},
+            # A kept cluster of `local` remains what it is: nothing is claimed from it.
+            capabilities=frozenset() if embedded else frozenset({"containers", "iptables"}),
+            description=f"{self._kube.server}, {version}, {count} node{'s' if count > 1 else ''}"
+            + (", embedded" if embedded else ""),
+            details={"run": run, "gateway": gateway, "embedded": embedded},
         )
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:  # noqa: ARG002 (the run has one)
@@ -90,17 +98,37 @@ class ExistingProvider:
         if keep:
             self._lease.keep()
         else:
-            leftovers.remove(
-                self._kube, self._lease.run,
-                None if self._settings.use_installed else release(self._settings.istio_version),
-                since=self._lease.since, timeouts=self._settings.timeouts, progress=Silent(),
-            )  # fmt: skip
+            with self._progress.phase("removal"):
+                leftovers.remove(
+                    self._kube, self._lease.run,
+                    None if self._settings.use_installed else release(self._settings.istio_version),
+                    since=self._lease.since, timeouts=self._settings.timeouts, progress=self._progress,
+                )  # fmt: skip
             self._lease.give_back()
         self._kube.close()
 
-    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:  # noqa: ARG002 (of the protocol)
-        """Return the address as it is."""
+    def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:
+        """Return the address as it is, but for that of a kept cluster of `local`."""
+        if cluster.details["embedded"]:
+            return local.LocalProvider().wire(cluster, host, port)
         return host, port
+
+
+def installed_version(settings: Settings) -> str:
+    """Return the version of the Istio on the cluster that the settings name; nothing is changed.
+
+    Raises:
+        PytestIstioError: The cluster is not reached, nobody agreed to its use, or the version cannot be told.
+    """
+    kubeconfig = settings.kubeconfig or _usual_kubeconfig()
+    context = _context(settings, kubeconfig)
+    _check_consent(settings, kubeconfig, context)
+    kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
+    try:
+        preflight.check_version(kube.version())
+        return installed.version(kube, settings)
+    finally:
+        kube.close()
 
 
 def cleanup(settings: Settings) -> list[str]:

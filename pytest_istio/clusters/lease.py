@@ -39,7 +39,7 @@ class Owner:
         run: The run's name.
         holder: The user and the process.
         since: When it began, by the API server's clock.
-        alive: Whether the run renews its Lease.
+        claimed_until: When the run's claim ends unless it renews its Lease.
         kept: Whether what it installed was told to stay.
         istio_version: What it installed.
         use_installed: Whether it installed nothing, and tested what was there.
@@ -48,10 +48,15 @@ class Owner:
     run: str
     holder: str
     since: str
-    alive: bool
+    claimed_until: datetime
     kept: bool
     istio_version: str
     use_installed: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run goes on, for all that is known."""
+        return not self.kept and datetime.now(timezone.utc) < self.claimed_until
 
 
 class Lease:
@@ -97,6 +102,12 @@ class Lease:
         except ConflictError as error:
             found = owner(kube)
             raise ClusterError(in_use(found) if found else str(error)) from error
+        except BaseException:
+            # Interrupted while the answer was under way, or the answer got lost.
+            with suppress(KubeError):
+                if (found := owner(kube)) and found.run == run:
+                    remove_lease(kube)
+            raise
         return cls(kube, run, made["metadata"]["creationTimestamp"])
 
     def keep(self) -> None:
@@ -131,14 +142,12 @@ def owner(kube: Kube) -> Owner | None:
     metadata, spec = lease["metadata"], lease["spec"]
     annotations = metadata["annotations"]
     renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
-    fresh = datetime.now(timezone.utc) - renewed < timedelta(seconds=spec["leaseDurationSeconds"])
-    kept = KEPT in annotations
     return Owner(
         run=annotations[RUN_LABEL],
         holder=spec["holderIdentity"],
         since=metadata["creationTimestamp"],
-        alive=fresh and not kept,
-        kept=kept,
+        claimed_until=renewed + timedelta(seconds=spec["leaseDurationSeconds"]),
+        kept=KEPT in annotations,
         istio_version=annotations[VERSION],
         use_installed=USE_INSTALLED in annotations,
     )
@@ -151,9 +160,11 @@ def remove_lease(kube: Kube) -> None:
 
 def in_use(found: Owner) -> str:
     """Return the message that a cluster belongs to another run."""
+    left = (found.claimed_until - datetime.now(timezone.utc)).total_seconds()
     return (
         f"The cluster is in use: {found.holder} began {found.run} on it at {found.since}; wait for its end. "
-        f"If it was killed, its claim runs out within {_SECONDS} s, and the next run cleans up after it. "
+        f"If it was killed, its claim runs out at {found.claimed_until:%H:%M:%S} UTC: try again in "
+        f"{max(left, 0) + 1:.0f} s, and what it has left is taken away. "
         f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
     )
 

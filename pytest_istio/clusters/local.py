@@ -22,17 +22,18 @@ from pytest_istio.local.addresses import PORT_SHIFT, Plan
 from pytest_istio.local.binaries import find_binaries
 from pytest_istio.local.instances import may_bind_low_ports
 from pytest_istio.local.machine import check_machine
+from pytest_istio.local.node.registration import RUNTIME
 from pytest_istio.local.protocol import DETACH, Order
 from pytest_istio.local.records import records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_istio.local.records import Record
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["LocalProvider", "cleanup"]
+__all__ = ["LocalProvider", "cleanup", "is_embedded"]
 
 # On an idle machine a cluster ends in half a second.
 _END_SECONDS = 15.0
@@ -140,6 +141,11 @@ def cleanup() -> list[str]:
             shutil.rmtree(record.folder)
         record.remove()
     return [record.name for record in found]
+
+
+def is_embedded(nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether these Node objects are of an embedded Kubernetes, whose pods are no containers."""
+    return any(node["status"]["nodeInfo"]["containerRuntimeVersion"] == RUNTIME for node in nodes)
 
 
 def _start_supervisor(order: Order) -> subprocess.Popen[str]:

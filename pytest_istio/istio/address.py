@@ -133,7 +133,7 @@ def _forwarded(mesh: Mesh, service: Object, held: ExitStack) -> Address:
     """Forward a local port to a running pod of the gateway."""
     selector = ",".join(f"{key}={value}" for key, value in (service["spec"].get("selector") or {}).items())
     pods = mesh.kube.list("v1", "Pod", mesh.gateway_namespace, labels=selector, fields="status.phase=Running")
-    running = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    running = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     if not running:
         raise NoAddressError(
             finding(
@@ -144,8 +144,18 @@ def _forwarded(mesh: Mesh, service: Object, held: ExitStack) -> Address:
                 look=f"kubectl -n {mesh.gateway_namespace} get service,pods -l {selector}",
             )
         )
-    port = _http_port(mesh, service)
-    target = port.get("targetPort", port["port"])
-    inside = target if isinstance(target, int) else port["port"]
-    forwarded = mesh.kube.port_forward(mesh.gateway_namespace, running[0], inside)
+    inside = _target_port(_http_port(mesh, service), running[0])
+    forwarded = mesh.kube.port_forward(mesh.gateway_namespace, running[0]["metadata"]["name"], inside)
     return Address(*held.enter_context(forwarded), "port-forward")
+
+
+def _target_port(port: Object, pod: Object) -> int:
+    """Return the port of a pod to which a Service's port leads; a pod may give it a name."""
+    own: int = port["port"]
+    target: int | str = port.get("targetPort") or own
+    named: dict[str, int] = {
+        str(each.get("name")): each["containerPort"]
+        for container in pod["spec"]["containers"]
+        for each in container.get("ports") or []
+    }
+    return target if isinstance(target, int) else named.get(target, own)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["check", "expected", "look", "version"]
+__all__ = ["check", "expected", "gateway", "look", "version"]
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 MUTATING = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
@@ -78,6 +78,53 @@ def version(kube: Kube, settings: Settings) -> str:
             cause="it is in another namespace (--istio-namespace), or there is none",
             look="kubectl get deployments --all-namespaces -l istio=pilot",
         )
+    )
+
+
+def gateway(kube: Kube, settings: Settings) -> tuple[str, str] | None:
+    """Return namespace and name of the ingress gateway where it is not the usual one.
+
+    It is recognised as istioctl and the gateway's own chart make it: a Service that the outside reaches, with
+    the port of plain HTTP, and a Deployment of the same name whose pods are proxies.
+
+    Returns:
+        None where the usual one is there, or none at all, which is the checks' to say.
+
+    Raises:
+        ClusterError: Several could be meant.
+    """
+    assert settings.istio_version is not None
+    usual = release(settings.istio_version).gateway
+    if kube.find("v1", "Service", usual.service, settings.namespace):
+        return None
+    routers = {_place(each) for each in kube.list("apps/v1", "Deployment") if _is_router(each)}
+    found = sorted(
+        _place(each)
+        for each in kube.list("v1", "Service")
+        if each["spec"].get("type") in ("LoadBalancer", "NodePort")
+        and any(port.get("name") == usual.http for port in each["spec"].get("ports") or [])
+        and _place(each) in routers
+    )
+    if len(found) > 1:
+        raise ClusterError(
+            f"There is no Service {settings.namespace}/{usual.service}, and several others could be the "
+            f"ingress gateway: {', '.join('/'.join(each) for each in found)}. Say which, with "
+            f"--istio-gateway={'/'.join(found[0])} or another."
+        )
+    return found[0] if found else None
+
+
+def _place(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _is_router(deployment: Object) -> bool:
+    """Return whether the pods are proxies of their own, and no application's sidecars."""
+    template = deployment["spec"]["template"]
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    return annotations.get("inject.istio.io/templates") == "gateway" or any(
+        (container.get("args") or [])[:2] == ["proxy", "router"]
+        for container in template["spec"]["containers"]
     )
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio.capacity import capacity_problems
 from pytest_istio.kube.objects import Ref
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from pytest_istio.kube.objects import Object
     from pytest_istio.settings import Settings
 
-__all__ = ["Preflight", "record"]
+__all__ = ["Preflight", "check_version", "record"]
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 REVIEW = "authorization.k8s.io/v1"
+APPLIES = "1.16"
+"""The first Kubernetes that applies objects on the server's side unless told not to, as a run has it do."""
 NAMED = 5
 """How many objects of a previous Istio a message names: enough to recognise it by."""
 
@@ -92,6 +95,21 @@ def record(
         )
 
 
+def check_version(version: Object) -> None:
+    """Return if a run can work with the API server at all; what a release of Istio wants is another matter.
+
+    Args:
+        version: Its answer to the question for its version.
+
+    Raises:
+        ClusterError: It is too old, so that it may lack what anything else is asked by.
+    """
+    if _numbers(version["gitVersion"]) >= _numbers(APPLIES):
+        return
+    problem = _too_old(version, f"{APPLIES} or newer", "such an API server cannot apply objects on its side")
+    raise ClusterError(f"The cluster cannot be used; nothing was changed.\n{problem}")
+
+
 def _version(version: Object, release: Release) -> tuple[str, tuple[str, ...]]:
     """Return the deviation and the problems that the Kubernetes version means for a release."""
     seen = _numbers(version["gitVersion"])
@@ -103,14 +121,18 @@ def _version(version: Object, release: Release) -> tuple[str, tuple[str, ...]]:
         known = release.adapted is not None and seen <= _numbers(release.adapted)
         shown = f"shown to work up to {release.adapted}" if known else "not tried with this version before"
         return f"{supported}; on {version['gitVersion']} its manifests are migrated and adapted, {shown}", ()
-    problem = finding(
+    return "", (_too_old(version, f"{oldest} or newer for Istio {release.version}",
+                         "the cluster is older than the release supports"),)  # fmt: skip
+
+
+def _too_old(version: Object, expected: str, cause: str) -> str:
+    return finding(
         f"Kubernetes {version['gitVersion']}",
-        expected=f"{oldest} or newer for Istio {release.version}",
+        expected=expected,
         seen=version["gitVersion"],
-        cause="the cluster is older than the release supports",
+        cause=cause,
         look="kubectl version",
     )
-    return "", (problem,)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

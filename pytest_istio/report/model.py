@@ -45,6 +45,8 @@ class Report:
         exit_status: pytest's; 2 when the run was interrupted and checks are missing.
         phases: Name and seconds of each phase of set-up and teardown.
         checks: In the order in which they ended.
+        gateway: Where the ingress gateway was asked: ``url``, and the ``way`` by which that was found
+            (``load-balancer``, ``node-port`` or ``port-forward``); None when nobody looked for it.
     """
 
     istio: dict[str, Any]
@@ -54,6 +56,7 @@ class Report:
     exit_status: int
     phases: tuple[tuple[str, float], ...]
     checks: tuple[CheckResult, ...]
+    gateway: dict[str, str] | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many checks came to each outcome."""

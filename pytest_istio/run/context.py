@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from pytest_istio.settings import Settings
 
-__all__ = ["FOLDER_INPUT", "Run", "is_distributing", "is_dry", "worker_name"]
+__all__ = ["FOLDER_INPUT", "VERSION_INPUT", "Run", "is_distributing", "is_dry", "worker_name"]
 
 FOLDER_INPUT = "istio_folder"
 """The key under which the controller hands the folder to a worker of pytest-xdist."""
+VERSION_INPUT = "istio_version"
+"""The key for the version, which the controller may have read off a cluster."""
 
 
 @dataclass(frozen=True)

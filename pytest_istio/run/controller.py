@@ -12,10 +12,10 @@ from pytest_istio.errors import PytestIstioError
 from pytest_istio.report import terminal, writers
 from pytest_istio.report.model import Report
 from pytest_istio.report.results import Results
-from pytest_istio.run.context import FOLDER_INPUT, is_distributing, is_dry
+from pytest_istio.run.context import FOLDER_INPUT, VERSION_INPUT, is_distributing, is_dry
 from pytest_istio.run.live import durations
 from pytest_istio.run.owner import Owner
-from pytest_istio.run.states import FACTS, SELECTION
+from pytest_istio.run.states import FACTS, GATEWAY, SELECTION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,7 +54,8 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be there)
-        """Tell a worker where the run's processes meet."""
+        """Tell a worker where the run's processes meet, and what it is about."""
+        node.workerinput[VERSION_INPUT] = self._run.settings.istio_version
         node.workerinput[FOLDER_INPUT] = str(self._run.folder.path)
 
     @pytest.hookimpl(optionalhook=True)
@@ -141,6 +142,7 @@ class Controller:
             exit_status=int(session.exitstatus),
             phases=tuple(durations(self._run.folder)),
             checks=self._results.checks(self._selection()),
+            gateway=self._run.folder.read(GATEWAY),
         )
 
     def _selection(self) -> Selection:

@@ -18,9 +18,9 @@ from pytest_istio.kube.migrate import Rewrite
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
 from pytest_istio.progress import Silent
-from pytest_istio.report.terminal import facts
+from pytest_istio.report.terminal import facts, way_in
 from pytest_istio.run.owner import attach
-from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
+from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, GATEWAY, MESH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.client import Kube
     from pytest_istio.run.context import Run
+    from pytest_istio.settings import Settings
 
 __all__ = ["bookinfo", "gateway", "mesh"]
 
@@ -47,13 +48,13 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     with run.folder.lock(MESH):
         state = run.folder.read(MESH)
         if state:
-            found = _attached(run, kube, state, observed)
+            found = _attached(run, cluster, kube, state, observed)
             if found.restarts is not None:
                 return found
             return _reused(run, cluster, found)
         name = cluster.details.get("run") or f"run-{secrets.token_hex(4)}"
         try:
-            started = _started(run, kube, name, observed, created=cluster.created)
+            started = _started(run, cluster, kube, name, observed)
             if run.selection.bookinfo and run.settings.injection == "manual":
                 # Its pods start while Istio's do.
                 _start_bookinfo(run, started)
@@ -81,21 +82,29 @@ def _show(run: Run, cluster: Cluster, mesh: Mesh) -> None:
         run.screen.line(line)
 
 
-def _attached(run: Run, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:
+def _attached(run: Run, cluster: Cluster, kube: Kube, state: dict[str, Any], observed: Path) -> Mesh:
     if run.settings.use_installed:
-        found = installed.look(kube, run.settings, run=state["run"], progress=Silent(), observed=observed)
+        settings = _with_gateway(run, cluster)
+        found = installed.look(kube, settings, run=state["run"], progress=Silent(), observed=observed)
         return replace(found, **restored(state))
     return install.attach(kube, run.settings, sources.manifests(run.settings), state, observed=observed)
 
 
-def _started(run: Run, kube: Kube, name: str, observed: Path, *, created: bool) -> Mesh:
+def _started(run: Run, cluster: Cluster, kube: Kube, name: str, observed: Path) -> Mesh:
     settings, progress = run.settings, run.progress
     if settings.use_installed:
+        settings = _with_gateway(run, cluster)
         return installed.look(kube, settings, run=name, progress=progress, observed=observed)
     manifests = sources.manifests(settings)
     return install.start(
-        kube, settings, manifests, created=created, run=name, progress=progress, observed=observed
+        kube, settings, manifests, created=cluster.created, run=name, progress=progress, observed=observed
     )
+
+
+def _with_gateway(run: Run, cluster: Cluster) -> Settings:
+    """Return the settings with the ingress gateway of an installed Istio, where it is not the usual one."""
+    found = cluster.details["gateway"]
+    return replace(run.settings, gateway=tuple(found)) if found else run.settings
 
 
 def bookinfo(run: Run, mesh: Mesh) -> Bookinfo:
@@ -121,7 +130,11 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
     """
     wire = partial(clusters.provider(cluster.provider).wire, cluster)
     with run.progress.phase("gateway"):
-        return entrance.find(mesh, wire, progress=run.progress)
+        found = entrance.find(mesh, wire, progress=run.progress)
+    told = {"url": found.url, "way": found.address.way}
+    run.folder.write(GATEWAY, told)
+    run.screen.line(way_in(told))
+    return found
 
 
 def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:

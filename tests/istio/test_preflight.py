@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.istio.catalog import release
-from pytest_istio.istio.preflight import Preflight, record
+from pytest_istio.istio.preflight import Preflight, check_version, record
 from pytest_istio.settings import Settings
 from pytest_istio.timeouts import Timeouts
 from tests.istio.fake import FakeKube, Object, obj
@@ -175,3 +176,9 @@ def test_what_other_pods_request_is_not_free() -> None:
 def test_a_cluster_found_by_default_is_nobodys_consent() -> None:
     (text,) = recorded(created=False).consent_problems
     assert "--istio-context" in text
+
+
+def test_an_api_server_that_is_too_old_for_anything_is_refused_first() -> None:
+    check_version({"gitVersion": "v1.16.0"})
+    with pytest.raises(ClusterError, match=r"Kubernetes v1\.8\.15\n +expected: 1\.16 or newer"):
+        check_version({"gitVersion": "v1.8.15"})

@@ -81,6 +81,15 @@ def test_an_engine_that_cannot_be_used_says_why_and_what_helps(
     assert "podman: there is no such program on PATH; install it" in str(caught.value)
 
 
+def test_an_engine_that_is_looked_for_in_the_wrong_place_names_who_says_so(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(programs / "docker", error="Cannot connect to the Docker daemon at tcp://127.0.0.1:9.", code=1)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.raises(ClusterError, match="correct DOCKER_HOST"):
+        find_engine()
+
+
 def test_an_engine_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.2)
     (programs / "docker").write_text("#!/bin/sh\nexec sleep 20\n")

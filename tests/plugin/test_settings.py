@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_istio.clusters import existing
 from pytest_istio.conformance.profiles import PROFILES
 from pytest_istio.options import OPTIONS, Option
 from pytest_istio.stash import SETTINGS
@@ -233,6 +234,35 @@ def test_what_an_installed_istio_cannot_be_told(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = filter(None, result.errlines)
     assert complaint in line
+
+
+def test_an_installed_istio_tells_its_version_where_the_user_does_not(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing, "installed_version", lambda settings: "1.31.0")
+    given = ("--istio-use-installed", "--istio-context=mine")
+    settings = settings_of(pytester, *given)
+    assert (settings.istio_version, settings.sources["istio_version"]) == ("1.31.0", "cluster")
+    pytester.makepyfile("def test_it(istio_settings): assert istio_settings.istio_version == '1.31.0'")
+    pytester.runpytest_inprocess(*given).stdout.fnmatch_lines(
+        ["istio: 1.31.0 (from cluster), *", "*1 passed*"]
+    )
+    # A worker is a process of its own, in which the cluster would not answer.
+    pytester.runpytest_inprocess(*given, "-n1").stdout.fnmatch_lines(["*1 passed*"])
+
+
+def test_an_installed_istio_that_cannot_be_asked_is_one_line(pytester: pytest.Pytester) -> None:
+    config = pytester.path / "config"
+    config.write_text(
+        "{clusters: [{name: a, cluster: {server: 'https://127.0.0.1:9'}}], users: [{name: b, user: {}}], "
+        "contexts: [{name: mine, context: {cluster: a, user: b}}], current-context: mine}"
+    )
+    result = pytester.runpytest_inprocess(
+        "--istio-use-installed", "--istio-context=mine", f"--istio-kubeconfig={config}"
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = filter(None, result.errlines)
+    assert "--istio-allow-context=mine" in line
 
 
 def test_an_installed_istio_injects_by_its_webhook(pytester: pytest.Pytester) -> None:

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from pytest_istio.local.addresses import Plan
     from pytest_istio.local.api import Api, Object
 
-__all__ = ["NODE", "capacity", "keep_lease", "register"]
+__all__ = ["NODE", "RUNTIME", "capacity", "keep_lease", "register"]
 
 _log = logging.getLogger(__name__)
 
 NODE = "local"
 """The name of the only node."""
+RUNTIME = "local://processes"
+"""What the node has in the place of a container runtime."""
 
 _PODS = 500
 _LEASE_SECONDS = 40
@@ -103,7 +105,7 @@ async def register(api: Api, plan: Plan, resources: dict[str, str], port: int, v
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
             "nodeInfo": {
                 "kubeletVersion": version,
-                "containerRuntimeVersion": "local://processes",
+                "containerRuntimeVersion": RUNTIME,
                 "operatingSystem": "linux",
                 "architecture": "amd64",
                 "kernelVersion": platform.release(),
