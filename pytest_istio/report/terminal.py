@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_istio.conformance.selection import Selection
     from pytest_istio.report.model import CheckResult, Report
 
-__all__ = ["explain_kept", "facts", "summarise", "verdict", "write_facts"]
+__all__ = ["explain_kept", "facts", "summarise", "verdict"]
 
 SLOW = 1.0
 SLOWEST = 5
@@ -32,13 +32,6 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
         *(f"istio: adapted: {each['ref']}: {each['change']}" for each in adaptations),
         *(f"istio: note: {warning}" for warning in istio["warnings"]),
     ]
-
-
-def write_facts(reporter: TerminalReporter, report: Report) -> None:
-    """Write what is known of a run in which Istio was installed."""
-    if report.cluster and "sha256" in report.istio:
-        for line in facts(report.cluster, report.istio):
-            reporter.write_line(line)
 
 
 def summarise(reporter: TerminalReporter, report: Report, selection: Selection) -> None:
