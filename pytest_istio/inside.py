@@ -156,8 +156,9 @@ def _run(mesh: Mesh, asker: _Asker, command: list[str]) -> Executed | None:
     """Return what a program did, None where the container does not have it."""
     try:
         done = mesh.kube.exec(
-            asker.namespace, asker.pod, command, container=asker.container, timeout=INSIDE_SECONDS
-        )
+            asker.namespace, asker.pod, command,
+            container=asker.container, timeout=INSIDE_SECONDS, repeatable=True,
+        )  # fmt: skip
     except KubeError as error:
         if "not found" in str(error) or "no such file" in str(error):
             return None

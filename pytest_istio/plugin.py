@@ -152,8 +152,8 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
     release(settings.istio_version)
     for path in settings.reports:
         writers.check(path)
-    if worker_name(config) is None:
-        interrupts = Interrupts()
+    interrupts = None if worker_name(config) else Interrupts()
+    if interrupts:
         interrupts.install()
         config.add_cleanup(interrupts.restore)
         config.pluginmanager.register(interrupts, "istio-interrupts")
@@ -162,5 +162,5 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
     config.pluginmanager.register(Collecting(run), "istio-collecting")
     config.pluginmanager.register(outcomes.Outcomes(), "istio-outcomes")
     config.pluginmanager.register(outcomes, "istio-status")
-    if worker_name(config) is None:
-        config.pluginmanager.register(Controller(run, config), "istio-controller")
+    if interrupts:
+        config.pluginmanager.register(Controller(run, config, interrupts), "istio-controller")

@@ -17,6 +17,7 @@ from kubernetes.config import ConfigException, list_kube_config_contexts
 from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
+from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
@@ -33,14 +34,23 @@ __all__ = ["ExistingProvider", "cleanup", "installed_version"]
 class ExistingProvider:
     """Uses a cluster for one run of tests."""
 
-    # Nothing tells when such a cluster is lost but its answers.
-    trouble: str | None = None
-
     def __init__(self) -> None:
+        self._pulse: Pulse | None = None
         self._kube: Kube | None = None
         self._lease: lease.Lease | None = None
         self._settings: Settings | None = None
         self._progress: Progress = Silent()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the cluster is lost, and what then stays on it; None while it answers."""
+        if self._pulse is None or self._pulse.trouble is None:
+            return None
+        assert self._settings is not None
+        return (
+            f"{self._pulse.trouble}\nWhat the run has made may still be there; when the cluster answers "
+            f"again, take it away with: pytest-istio cleanup --context {self._settings.context}"
+        )
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Return the cluster when it is reached, consent is given, and nothing stands in the way of Istio.
@@ -72,6 +82,7 @@ class ExistingProvider:
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
         embedded, count = local.is_embedded(nodes), len(nodes)
+        self._pulse = Pulse(kubeconfig, context)
         return Cluster(
             name=context,
             provider="existing",
@@ -88,14 +99,19 @@ class ExistingProvider:
     def stop(self, cluster: Cluster, *, keep: bool) -> None:  # noqa: ARG002 (the run has one)
         """Take away what the run and its Istio have made, or leave it until `cleanup`.
 
+        From a cluster that is lost nothing can be taken away; its `trouble` says so.
+
         Raises:
             PytestIstioError: Something cannot be taken away; the message says what.
         """
-        if self._kube is None or self._lease is None:
+        if self._kube is None or self._lease is None or self._pulse is None:
             return
         assert self._settings is not None
         assert self._settings.istio_version is not None
-        if keep:
+        self._pulse.close()
+        if self._pulse.trouble and not self._kube.ready():
+            self._lease.abandon()
+        elif keep:
             self._lease.keep()
         else:
             with self._progress.phase("removal"):

@@ -22,6 +22,7 @@ from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
 from pytest_istio.clusters.kind_program import find_kind
 from pytest_istio.clusters.kind_reuse import fingerprint, take_kept
 from pytest_istio.clusters.nodes import await_nodes
+from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio.images import images
 from pytest_istio.kube.client import Kube
@@ -53,11 +54,20 @@ _LOAD_SECONDS = 300.0
 class KindProvider:
     """Makes a kind cluster for one run of tests."""
 
-    # Nothing tells when such a cluster is lost but its answers.
-    trouble: str | None = None
-
     def __init__(self) -> None:
         self._folder: KindFolder | None = None
+        self._pulse: Pulse | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the cluster is lost, and how to look at its nodes; None while it answers."""
+        if self._pulse is None or self._folder is None or self._pulse.trouble is None:
+            return None
+        return (
+            f"{self._pulse.trouble}\nPerhaps somebody stopped its node, or memory ran out. With "
+            "--istio-keep=failed it stays, to be looked at with: "
+            f"{self._folder.engine} ps -a --filter label=io.x-k8s.kind.cluster={self._folder.name}"
+        )
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         """Create a cluster and return when its nodes take pods and have the images that are on this machine.
@@ -91,10 +101,12 @@ class KindProvider:
             self._folder = _created(engine, program, settings, image=image, config=config, progress=progress)
         self._folder.fingerprint = wanted
         try:
-            return _prepared(engine, self._folder, settings, progress)
+            cluster = _prepared(engine, self._folder, settings, progress)
         except BaseException:
             delete_cluster(self._folder)
             raise
+        self._pulse = Pulse(cluster.kubeconfig, cluster.context)
+        return cluster
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:
         """Delete the cluster that `start` returned, or let it be until `cleanup`.
@@ -102,6 +114,8 @@ class KindProvider:
         Raises:
             ClusterError: kind fails to.
         """
+        if self._pulse:
+            self._pulse.close()
         if self._folder is None:
             return
         if keep:

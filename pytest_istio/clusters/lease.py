@@ -120,6 +120,10 @@ class Lease:
         self._stop()
         remove_lease(self._kube)
 
+    def abandon(self) -> None:
+        """Let the Lease run out, on a cluster that does not answer."""
+        self._over.set()
+
     def _stop(self) -> None:
         self._over.set()
         self._thread.join()

@@ -179,7 +179,9 @@ def _forbidden(kube: Kube, namespace: str, kind: tuple[str, str], objects: Seque
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    status = kube.json("POST", f"/apis/{REVIEW}/selfsubjectaccessreviews", body=review)["status"]
+    status = kube.json("POST", f"/apis/{REVIEW}/selfsubjectaccessreviews", body=review, repeatable=True)[
+        "status"
+    ]
     if status.get("allowed"):
         return None
     place = f" -n {namespace}" if "namespace" in attributes else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import secrets
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_istio.kube import streams
 from pytest_istio.kube.connection import Connection
 from pytest_istio.kube.discovery import Discovery, Resource
-from pytest_istio.kube.errors import KubeError, NotFoundError
+from pytest_istio.kube.errors import ConflictError, KubeError, NotFoundError
 from pytest_istio.kube.watch import Event, Watch
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Kube:
         body: Body | None = None,
         content_type: str = "application/json",
         timeout: float | None = None,
+        repeatable: bool | None = None,
     ) -> bytes:
         """Return the answer to any request, as it came.
 
@@ -101,10 +103,11 @@ class Kube:
             body: A JSON value, or bytes that are sent as they are.
             content_type: What the body is.
             timeout: Seconds that the server may be silent; None for the client's usual bound.
+            repeatable: Whether sending it twice does no more than sending it once; None to go by the method.
         """
         headers = {"Content-Type": content_type} if body is not None else None
         return self._connection.request(
-            method, path, query=query, body=body, headers=headers, timeout=timeout
+            method, path, query=query, body=body, headers=headers, timeout=timeout, repeatable=repeatable
         )
 
     def json(
@@ -116,9 +119,13 @@ class Kube:
         body: Body | None = None,
         content_type: str = "application/json",
         timeout: float | None = None,
+        repeatable: bool | None = None,
     ) -> Object:
         """Return the answer to any request that is answered with a JSON object; arguments as in `request`."""
-        text = self.request(method, path, query=query, body=body, content_type=content_type, timeout=timeout)
+        text = self.request(
+            method, path, query=query, body=body,
+            content_type=content_type, timeout=timeout, repeatable=repeatable,
+        )  # fmt: skip
         with _uncollected():
             answer: Object = json.loads(text)
         return answer
@@ -238,7 +245,7 @@ class Kube:
         Raises:
             ConflictError: It exists already.
         """
-        return self.json("POST", self._path_of(obj, collection=True), body=obj)
+        return self._write_once("POST", obj)
 
     def apply(self, obj: Object, *, manager: str, force: bool = True) -> Object:
         """Create an object or bring it to what `obj` says (server-side apply), and return it as stored.
@@ -276,7 +283,7 @@ class Kube:
         Raises:
             ConflictError: `obj` carries a resourceVersion, and it is not the newest one.
         """
-        return self.json("PUT", self._path_of(obj), body=obj)
+        return self._write_once("PUT", obj)
 
     def delete(
         self,
@@ -340,6 +347,7 @@ class Kube:
         *,
         container: str | None = None,
         timeout: float | None = None,
+        repeatable: bool = False,
     ) -> streams.Executed:
         """Run a program in a container and return what it printed and its exit code.
 
@@ -349,13 +357,15 @@ class Kube:
             command: The program and its arguments; no shell is involved.
             container: None where the pod has only one.
             timeout: Seconds until the program must have ended; None for the client's usual bound.
+            repeatable: Whether it may be run once more when the way to it broke, as what only asks may be.
 
         Raises:
             UnreachableError: The program did not end in time.
         """
         return streams.execute(
-            self._connection, namespace, pod, command, container=container, timeout=timeout
-        )
+            self._connection, namespace, pod, command,
+            container=container, timeout=timeout, repeatable=repeatable,
+        )  # fmt: skip
 
     def port_forward(self, namespace: str, pod: str, port: int) -> AbstractContextManager[tuple[str, int]]:
         """Forward connections to a port of a pod, inside the context.
@@ -363,6 +373,29 @@ class Kube:
         The context's value is the host and port on this machine where it listens.
         """
         return streams.forward(self._connection, namespace, pod, port)
+
+    def _write_once(self, method: str, obj: Object) -> Object:
+        """Send what must not be carried out twice, again where the answer was lost.
+
+        A conflict may then be one with what this very request has stored, which a name of its own for who
+        wrote it tells.
+        """
+        named = "name" in obj["metadata"]
+        writer = f"pytest-istio-{secrets.token_hex(4)}"
+        path = self._path_of(obj, collection=method == "POST")
+        try:
+            return self.json(method, path, query={"fieldManager": writer}, body=obj, repeatable=named)
+        except ConflictError:
+            stored = self._stored(obj) if named else None
+            if stored is None or all(each["manager"] != writer for each in _writers(stored)):
+                raise
+            return stored
+
+    def _stored(self, obj: Object) -> Object | None:
+        try:
+            return self.json("GET", self._path_of(obj))
+        except NotFoundError:
+            return None
 
     def _path_of(self, obj: Object, *, collection: bool = False) -> str:
         metadata = obj["metadata"]
@@ -400,6 +433,10 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _writers(obj: Object) -> list[Object]:
+    return obj["metadata"].get("managedFields") or []
 
 
 def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies
 
@@ -29,11 +29,13 @@ from pytest_istio.errors import ClusterError
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_istio.kube.objects import Body
 
 __all__ = ["Connection"]
+
+T = TypeVar("T")
 
 POOL_SIZE = 32
 """Connections kept open: eight that apply, and the watches beside them."""
@@ -53,6 +55,10 @@ TRANSIENT = UNTOUCHED | {
 
 NOT_SENT = "NotSent"
 """The reason of an `UnreachableError` when the server cannot have seen the request."""
+
+
+TOO_LONG = "TooLong"
+"""The reason of an `UnreachableError` when the whole time for it was over; another try has none left."""
 
 
 class Connection:
@@ -114,20 +120,43 @@ class Connection:
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        repeatable: bool | None = None,
     ) -> bytes:
-        """Return the body of the answer, trying again for `RETRY_SECONDS` what failed in passing.
+        """Return the body of the answer, trying again what failed in passing.
+
+        Args:
+            method: Such as ``GET``.
+            path: Below the server's URL.
+            query: Parameters.
+            body: A JSON value, or bytes that are sent as they are.
+            headers: Sent in addition.
+            timeout: Seconds that the server may be silent; None for the usual bound.
+            repeatable: Whether sending it twice does no more than sending it once; None to go by the method.
 
         Raises:
             KubeError: The server answered with an error, or did not answer.
         """
-        request = _Request(method, path, query or {}, body, headers or {}, timeout or self.request_timeout)
+        headers = headers or {}
+        if repeatable is None:
+            repeatable = method != "POST" and "json-patch" not in headers.get("Content-Type", "")
+        request = _Request(method, path, query or {}, body, headers, timeout or self.request_timeout)
+        return self.retried(lambda: self._send(request).data, repeatable=repeatable)
+
+    def retried(self, attempt: Callable[[], T], *, repeatable: bool) -> T:
+        """Return what `attempt` returns, tried again for `RETRY_SECONDS` while it fails in passing.
+
+        Args:
+            attempt: Asks the server; whatever goes there and may be tried again goes through here.
+            repeatable: Whether doing it twice does no more than doing it once; else it is tried again only
+                where the server cannot have done it.
+        """
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(request.may_be_repeated),
+            retry=tenacity.retry_if_exception(lambda error: _may_pass(error, repeatable=repeatable)),
             wait=_pause,
             stop=tenacity.stop_before_delay(RETRY_SECONDS),
             reraise=True,
         )
-        return retrying(lambda: self._send(request).data)
+        return retrying(attempt)
 
     def ask(
         self, path: str, *, query: Mapping[str, Any] | None = None, timeout: float | None = None
@@ -183,14 +212,11 @@ class _Request:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
-    def may_be_repeated(self, error: BaseException) -> bool:
-        """Whether `error` may pass, and sending the request twice does no more than sending it once."""
-        if not isinstance(error, KubeError):
-            return False
-        repeatable = self.method != "POST" and "json-patch" not in self.headers.get("Content-Type", "")
-        if isinstance(error, UnreachableError):
-            return repeatable or error.reason == NOT_SENT
-        return error.status in (TRANSIENT if repeatable else UNTOUCHED)
+
+def _may_pass(error: BaseException, *, repeatable: bool) -> bool:
+    if isinstance(error, UnreachableError):
+        return error.reason == NOT_SENT or (repeatable and error.reason != TOO_LONG)
+    return isinstance(error, KubeError) and error.status in (TRANSIENT if repeatable else UNTOUCHED)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

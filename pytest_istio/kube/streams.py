@@ -6,7 +6,7 @@ import json
 import selectors
 import socketserver
 import ssl
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 from kubernetes.stream.ws_client import WSClient
 from websocket import WebSocketBadStatusException, WebSocketException
 
+from pytest_istio.kube.connection import NOT_SENT, TOO_LONG
 from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
@@ -73,6 +74,7 @@ def execute(
     *,
     container: str | None,
     timeout: float | None,
+    repeatable: bool,
 ) -> Executed:
     """Run a program in a container; see `Kube.exec`."""
     query: dict[str, object] = {"command": list(command), "stdout": "true", "stderr": "true"}
@@ -80,6 +82,15 @@ def execute(
         query["container"] = container
     path = f"{_pod(namespace, pod)}/exec"
     deadline = Deadline(connection.request_timeout if timeout is None else timeout)
+    asked = f"exec of {' '.join(command)!r} in pod {namespace}/{pod}"
+    return connection.retried(
+        lambda: _executed(connection, path, query, deadline, asked), repeatable=repeatable
+    )
+
+
+def _executed(
+    connection: Connection, path: str, query: Mapping[str, object], deadline: Deadline, asked: str
+) -> Executed:
     printed: dict[int, list[bytes]] = {STDOUT: [], STDERR: [], STATUS: []}
     with _open(connection, path, query) as stream:
         while stream.is_open() and not deadline.expired:
@@ -88,9 +99,10 @@ def execute(
         # Reading one channel may have taken the rest of another one from the wire.
         _drain(stream, printed)
         if stream.is_open():
-            msg = f"exec of {' '.join(command)!r} in pod {namespace}/{pod} did not end in time."
-            raise UnreachableError(msg, path=path)
+            raise UnreachableError(f"{asked} did not end in time.", path=path, reason=TOO_LONG)
     stdout, stderr, status = (b"".join(parts).decode(errors="replace") for parts in printed.values())
+    if not status:
+        raise UnreachableError(f"{asked}: the stream ended without a status.", path=path)
     return Executed(stdout, stderr, _exit_code(status, path))
 
 
@@ -112,7 +124,10 @@ def forward(connection: Connection, namespace: str, pod: str, port: int) -> Iter
     class Forwarding(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             # Whoever connects sees a closed connection, as from a port where nobody listens.
-            with suppress(KubeError), _open(connection, path, {"ports": port}) as stream:
+            with suppress(KubeError), ExitStack() as held:
+                stream = connection.retried(
+                    lambda: held.enter_context(_open(connection, path, {"ports": port})), repeatable=True
+                )
                 _pump(self.request, stream)
 
     with _Listener(("127.0.0.1", 0), Forwarding) as listener:
@@ -173,20 +188,22 @@ def _open(connection: Connection, path: str, query: Mapping[str, object]) -> Ite
     except WebSocketBadStatusException as error:
         raise from_answer(asked, error.status_code, error.resp_body or b"", None) from error
     except (WebSocketException, OSError) as error:
-        raise UnreachableError(f"{asked}: the stream to the pod broke: {error}", path=asked) from error
+        reason = NOT_SENT if isinstance(error, ConnectionRefusedError) else ""
+        text = f"{asked}: the stream to the pod broke: {error}"
+        raise UnreachableError(text, path=asked, reason=reason) from error
     finally:
         if stream is not None:
             stream.sock.shutdown()
 
 
 def _exit_code(status: str, path: str) -> int:
-    answer = json.loads(status) if status else {}
+    answer = json.loads(status)
     if answer.get("status") == "Success":
         return 0
     for cause in answer.get("details", {}).get("causes", []):
         if cause.get("reason") == "ExitCode":
             return int(cause["message"])
-    raise KubeError(f"GET {path}: {answer.get('message') or 'the stream ended without a status'}", path=path)
+    raise KubeError(f"GET {path}: {answer.get('message') or status}", path=path)
 
 
 def _pod(namespace: str, pod: str) -> str:

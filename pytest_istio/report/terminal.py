@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_istio.conformance.selection import Selection
     from pytest_istio.report.model import CheckResult, Report
 
-__all__ = ["explain_kept", "facts", "summarise", "verdict", "way_in", "write_facts"]
+__all__ = ["explain_kept", "facts", "summarise", "verdict", "way_in"]
 
 SLOW = 1.0
 SLOWEST = 5
@@ -38,15 +38,6 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
 def way_in(gateway: Mapping[str, str]) -> str:
     """Return where the ingress gateway is asked, in one line."""
     return f"istio: gateway at {gateway['url']}, found by {gateway['way']}"
-
-
-def write_facts(reporter: TerminalReporter, report: Report) -> None:
-    """Write what is known of a run in which Istio was installed."""
-    if report.cluster and "sha256" in report.istio:
-        for line in facts(report.cluster, report.istio):
-            reporter.write_line(line)
-    if report.gateway:
-        reporter.write_line(way_in(report.gateway))
 
 
 def summarise(reporter: TerminalReporter, report: Report, selection: Selection) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.conformance.selection import Selection
 from pytest_istio.run.folder import RunFolder
-from pytest_istio.run.live import Live, Screen
+from pytest_istio.run.live import Live, Terminal
 from pytest_istio.run.lock import SharedLock
+from pytest_istio.run.workers import Relay
 
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_istio.run.live import Screen
     from pytest_istio.settings import Settings
 
 __all__ = ["FOLDER_INPUT", "VERSION_INPUT", "Run", "is_distributing", "is_dry", "worker_name"]
@@ -53,7 +55,7 @@ class Run:
         else:
             folder = RunFolder.create()
             config.add_cleanup(folder.remove)
-        screen = Screen(config)
+        screen = Relay(folder, worker) if worker else Terminal(config)
         return cls(
             settings,
             folder,

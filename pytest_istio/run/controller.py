@@ -13,9 +13,12 @@ from pytest_istio.report import terminal, writers
 from pytest_istio.report.model import Report
 from pytest_istio.report.results import Results
 from pytest_istio.run.context import FOLDER_INPUT, VERSION_INPUT, is_distributing, is_dry
+from pytest_istio.run.interrupts import LOST
 from pytest_istio.run.live import durations
+from pytest_istio.run.loss import Loss
 from pytest_istio.run.owner import Owner
 from pytest_istio.run.states import FACTS, GATEWAY, SELECTION
+from pytest_istio.run.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.clusters.base import Cluster
     from pytest_istio.run.context import Run
+    from pytest_istio.run.interrupts import Interrupts
 
 __all__ = ["Controller"]
 
@@ -34,20 +38,26 @@ CLUSTER_FACTS = ("name", "provider", "description", "created", "reused")
 class Controller:
     """Starts the cluster when a test that runs needs it, ends it, and tells what the run came to."""
 
-    def __init__(self, run: Run, config: pytest.Config) -> None:
+    def __init__(self, run: Run, config: pytest.Config, interrupts: Interrupts) -> None:
         self._run = run
         self._config = config
         self._owner = Owner(run.settings, run.folder)
+        self._loss = Loss(lambda: self._owner.trouble, interrupts.end)
         self._results = Results()
         self._report: Report | None = None
         self._session: pytest.Session | None = None
         self._errors: list[str] = []
         config.pluginmanager.register(self._results, "istio-results")
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Show what workers do, where there are any: only now is that known."""
+        self._session = session
+        if is_distributing(self._config):
+            self._config.pluginmanager.register(Workers(self._run.folder, self._run.screen), "istio-workers")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the cluster, unless workers collect the tests."""
-        self._session = session
         collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
         if self._run.selection.cluster and not collection_failed:
             self._start()
@@ -75,16 +85,13 @@ class Controller:
                 self._finish(session)
 
     def pytest_runtest_logfinish(self) -> None:
-        """Run no further test on a cluster that is lost: each would wait for it until its bound."""
+        """Run no further test on a cluster that is lost, where the run could not be ended in mid-test."""
         if self._owner.trouble and self._session:
-            self._session.shouldfail = "the cluster is lost"
+            self._session.shouldfail = LOST
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
         """Tell what the run came to."""
         if self._report and self._config.get_verbosity() >= 0:
-            if is_distributing(self._config):
-                # What workers know could not be shown when it happened.
-                terminal.write_facts(terminalreporter, self._report)
             terminal.summarise(terminalreporter, self._report, self._selection())
         if self._owner.kept:
             terminal.explain_kept(terminalreporter, self._owner.kept)
@@ -101,10 +108,12 @@ class Controller:
             return
         try:
             self._owner.start(self._run.progress)
+            self._loss.watch()
         except PytestIstioError as error:
             raise pytest.UsageError(str(error)) from error
 
     def _finish(self, session: pytest.Session) -> None:
+        self._loss.close()
         checks = self._results.checks(self._selection())
         if session.exitstatus == pytest.ExitCode.OK and any(check.outcome == "blocked" for check in checks):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the run ends as after its last test, so that what it started is taken away."""
+"""Ctrl-C, SIGTERM, a lost cluster: the run ends as after its last test, so that all is taken away."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Interrupts"]
 
 ENDING = b"\nistio: the run is ending already; one more interrupt leaves the rest to: pytest-istio cleanup\n"
+LOST = "the cluster is lost"
 
 
 class Interrupts:
@@ -29,6 +30,7 @@ class Interrupts:
     def __init__(self) -> None:
         self._ending = False
         self._noted = False
+        self._lost = False
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def install(self) -> None:
@@ -47,6 +49,13 @@ class Interrupts:
         # are made, even when it was caught above; executing another one has it forget that.
         exec("")  # noqa: S102
 
+    def end(self) -> None:
+        """End the run for want of a cluster, from another thread; not where signals are somebody else's."""
+        if signal.getsignal(signal.SIGTERM) == self._hear and not self._ending:
+            self._lost = True
+            # To this thread, as that also ends what it sleeps in.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
     # Around all others: the fixtures' and the cluster's end are not to be interrupted half-way.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
@@ -57,6 +66,12 @@ class Interrupts:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
+        lost, self._lost = self._lost, False
+        if lost and not self._ending:
+            self._ending = True
+            raise pytest.exit.Exception(LOST, pytest.ExitCode.TESTS_FAILED)
+        if lost:
+            return
         if self._ending and not self._noted:
             self._noted = True
             # Not by way of Python's files, which may be in the middle of writing.

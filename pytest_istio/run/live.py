@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_istio.run.states import PHASES
 
@@ -18,17 +18,35 @@ if TYPE_CHECKING:
 
     from pytest_istio.run.folder import RunFolder
 
-__all__ = ["Live", "Screen", "durations"]
+__all__ = ["Live", "Screen", "Terminal", "durations"]
 
 TERMINAL_PERIOD = 0.25
 FILE_PERIOD = 8.0
 
 
-class Screen:
-    """Where progress is shown: pytest's terminal, past its capturing; nothing under ``-q`` or in a worker."""
+class Screen(Protocol):
+    """Where progress is shown."""
+
+    @property
+    def period(self) -> float:
+        """Seconds between two updates."""
+        ...
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+        ...
+
+    def update(self, text: str) -> None:
+        """Show how things stand, in place of the previous update if possible."""
+        ...
+
+
+class Terminal:
+    """Pytest's terminal, past its capturing; nothing is shown under ``-q``."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._updated = False
 
     @property
     def period(self) -> float:
@@ -40,9 +58,7 @@ class Screen:
         """Show a line that stays."""
         if reporter := self._reporter:
             with self._uncaptured():
-                if reporter.isatty:
-                    reporter.rewrite("", erase=True)
-                    reporter.rewrite("")
+                self._begin_line(reporter)
                 reporter.write_line(text)
                 # A pipe's reader, such as a CI's log, is to see it when it happens, too.
                 reporter.flush()
@@ -52,15 +68,28 @@ class Screen:
         reporter = self._reporter
         if reporter and reporter.isatty:
             with self._uncaptured():
-                reporter.ensure_newline()
+                if not self._updated:
+                    self._begin_line(reporter)
                 reporter.rewrite(text[: self._config.get_terminal_writer().fullwidth - 1], erase=True)
+                self._updated = True
         else:
             self.line(text)
+
+    def _begin_line(self, reporter: TerminalReporter) -> None:
+        """Leave what others have written, such as the dots of tests, and go over one's own update."""
+        if self._updated:
+            reporter.rewrite("", erase=True)
+            reporter.rewrite("")
+            self._updated = False
+            return
+        reporter.ensure_newline()
+        if self._config.get_terminal_writer().width_of_current_line:
+            reporter.write("\n")
 
     @property
     def _reporter(self) -> TerminalReporter | None:
         # Asked for anew each time: pytest makes it after plugins are configured.
-        if self._config.get_verbosity() < 0 or hasattr(self._config, "workerinput"):
+        if self._config.get_verbosity() < 0:
             return None
         reporter: TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
         return reporter

@@ -131,9 +131,11 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
     wire = partial(clusters.provider(cluster.provider).wire, cluster)
     with run.progress.phase("gateway"):
         found = entrance.find(mesh, wire, progress=run.progress)
-    told = {"url": found.url, "way": found.address.way}
-    run.folder.write(GATEWAY, told)
-    run.screen.line(way_in(told))
+    with run.folder.lock(GATEWAY):
+        if run.folder.read(GATEWAY) is None:
+            told = {"url": found.url, "way": found.address.way}
+            run.folder.write(GATEWAY, told)
+            run.screen.line(way_in(told))
     return found
 
 

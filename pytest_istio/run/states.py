@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BOOKINFO", "CLUSTER", "FACTS", "FAILED", "GATEWAY", "MESH", "PHASES", "SELECTION"]
+__all__ = [
+    "BOOKINFO", "CLUSTER", "FACTS", "FAILED", "GATEWAY", "MESH", "PHASES", "SELECTION", "SHOWN",
+]  # fmt: skip
 
 CLUSTER = "cluster"
 """The cluster that the controller has started."""
@@ -20,3 +22,5 @@ PHASES = "phases-"
 """Prefix, then the process's name: its phases and their seconds."""
 SELECTION = "selection-"
 """Prefix, then the worker's name: what it has collected."""
+SHOWN = "shown-"
+"""Prefix, then the worker's name: what it has the controller show."""

@@ -40,7 +40,7 @@ class Cluster(FakeKube):
     def resource(self, _api_version: str, kind: str) -> Plural:
         return Plural(f"{kind.lower()}s")
 
-    def json(self, _method: str, path: str, *, body: Object) -> Object:
+    def json(self, _method: str, path: str, *, body: Object, repeatable: bool) -> Object:
         assert path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         asked = body["spec"]["resourceAttributes"]
         assert asked["verb"] == "create"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +12,13 @@ import yaml
 
 from pytest_istio.clusters import existing, lease
 from pytest_istio.clusters.existing import ExistingProvider
+from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio import leftovers
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.mesh import RUN_LABEL
 from pytest_istio.kube.client import Kube
+from pytest_istio.kube.polling import until
 from pytest_istio.local.controlplane import running_control_plane
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
@@ -156,6 +160,24 @@ def test_what_a_run_and_its_istio_made_goes_and_nothing_else(kube: Kube) -> None
     )
     mine.give_back()
     assert inventory(kube) == before
+
+
+def test_an_api_server_that_answers_no_longer_is_found_out(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_istio.clusters.pulse.PERIOD", 0.1)
+    monkeypatch.setattr("pytest_istio.clusters.pulse.REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr("pytest_istio.kube.connection.RETRY_SECONDS", 1.0)
+    pulse = Pulse(plane.kubeconfig, None)
+    try:
+        assert until(lambda: pulse.trouble, bool, timeout=2) is None
+        os.kill(plane.pids["kube-apiserver"], signal.SIGSTOP)
+        trouble = until(lambda: pulse.trouble, bool, timeout=60)
+    finally:
+        os.kill(plane.pids["kube-apiserver"], signal.SIGCONT)
+        pulse.close()
+    assert trouble
+    assert trouble.startswith("The cluster is lost: GET /readyz: no answer from the API server at https:")
 
 
 def inventory(kube: Kube) -> set[tuple[str, str | None, str]]:

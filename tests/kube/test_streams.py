@@ -13,6 +13,7 @@ from pytest_istio.kube.errors import KubeError, NotFoundError, UnreachableError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, wait_ready
 from tests.kube.told import Told
+from tests.kube.weather import EXEC_FAULTS, weather
 from tests.local.node.cluster import running_cluster
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ PROBE = {"httpGet": {"port": 8080, "path": "/"}}
 
 
 @pytest.fixture(scope="module")
-def cluster(kube_binaries: Mapping[str, Path]) -> Iterator[Kube]:
-    """A cluster with a node."""
+def kubeconfig(kube_binaries: Mapping[str, Path]) -> Iterator[Path]:
+    """The kubeconfig of a cluster with a node."""
     with running_cluster(kube_binaries) as (kubeconfig, _):
-        kube = Kube.connect(kubeconfig)
-        yield kube
-        kube.close()
+        yield kubeconfig
+
+
+@pytest.fixture(scope="module")
+def cluster(kubeconfig: Path) -> Iterator[Kube]:
+    kube = Kube.connect(kubeconfig)
+    yield kube
+    kube.close()
 
 
 def pod(name: str, **container: object) -> Object:
@@ -94,6 +100,27 @@ def test_a_port_of_a_pod_is_reached_on_this_machine(cluster: Kube, web: str) -> 
             assert [kept.get("/").status_code for _ in range(5)] == [200] * 5
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://{host}:{port}/", trust_env=False)
+
+
+@pytest.mark.parametrize("fault", EXEC_FAULTS)
+def test_what_only_asks_comes_through_in_any_weather(
+    fault: str, kubeconfig: Path, web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with weather(kubeconfig, tmp_path / "kubeconfig", share=0, seed=0) as proxy:
+        rough = Kube.connect(tmp_path / "kubeconfig")
+        rough.served()
+        spoiled = iter([fault] * 2)
+        monkeypatch.setattr(proxy, "fault", lambda _: next(spoiled, ""))
+        assert rough.exec("default", web, ["echo", "here"], repeatable=True).stdout == "here\n"
+        if fault != "cut":
+            spoiled = iter([fault] * 2)
+            with rough.port_forward("default", web, 8080) as (host, port):
+                assert httpx.get(f"http://{host}:{port}/", trust_env=False).status_code == 200
+        if fault in {"reset after", "cut"}:
+            spoiled = iter([fault])
+            with pytest.raises(UnreachableError):
+                rough.exec("default", web, ["echo", "here"])
+        rough.close()
 
 
 def test_logs_are_read_in_whole_and_in_part(cluster: Kube, web: str) -> None:

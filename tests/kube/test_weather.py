@@ -11,7 +11,7 @@ import pytest
 from pytest_istio.kube.apply import Applied, apply, delete
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.deadline import Deadline
-from pytest_istio.kube.errors import UnreachableError
+from pytest_istio.kube.errors import ConflictError, UnreachableError
 from pytest_istio.kube.manifests import load
 from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
@@ -40,7 +40,7 @@ def config_map(namespace: str, name: str, **data: str) -> Object:
 def proxy(plane: ControlPlane, tmp_path: Path) -> Iterator[Weather]:
     seed = random.randrange(1000)
     print(f"weather of seed {seed}")
-    with weather(plane, tmp_path / "kubeconfig", share=0.2, seed=seed) as proxy:
+    with weather(plane.kubeconfig, tmp_path / "kubeconfig", share=0.2, seed=seed) as proxy:
         yield proxy
 
 
@@ -73,7 +73,7 @@ def test_a_watch_misses_nothing_and_invents_nothing(
     fault: str, rough: Kube, proxy: Weather, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoiled = iter([fault] * 3)
-    monkeypatch.setattr(proxy, "fault", lambda *, watch: next(spoiled, "") if watch else "")
+    monkeypatch.setattr(proxy, "fault", lambda faults: next(spoiled, "") if faults is WATCH_FAULTS else "")
 
     def change() -> None:
         for number in range(20):
@@ -117,10 +117,31 @@ def test_what_is_beyond_hope_is_found_out_in_any_weather(rough: Kube, kube: Kube
         wait_ready(rough, [ref], timeout=60, progress=Told())
 
 
+@pytest.mark.parametrize("fault", ["reset after", "failed"])
+def test_what_is_written_once_comes_through_and_a_conflict_with_others_is_told(
+    fault: str, rough: Kube, proxy: Weather, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rough.served()
+    spoiled = iter([fault] * 2)
+    monkeypatch.setattr(proxy, "fault", lambda faults: next(spoiled, ""))
+    made = rough.create(config_map(namespace, "a", n="1"))
+    assert made["data"] == {"n": "1"}
+    spoiled = iter([fault] * 2)
+    changed = rough.replace({**made, "data": {"n": "2"}})
+    assert rough.get("v1", "ConfigMap", "a", namespace) == changed
+    assert changed["data"] == {"n": "2"}
+    spoiled = iter([fault])
+    with pytest.raises(ConflictError, match="already exists"):
+        rough.create(config_map(namespace, "a", n="3"))
+    spoiled = iter([fault])
+    with pytest.raises(ConflictError, match="modified"):
+        rough.replace({**made, "data": {"n": "4"}})
+
+
 def test_a_server_that_goes_away_ends_a_wait_in_bounded_time(
     rough: Kube, proxy: Weather, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_istio.kube.connection.RETRY_SECONDS", 0.5)
-    monkeypatch.setattr(proxy, "fault", lambda *, watch: "reset before")
+    monkeypatch.setattr(proxy, "fault", lambda faults: "reset before")
     with pytest.raises(UnreachableError, match="no answer from the API server"):
         wait_ready(rough, [Ref("v1", "Pod", namespace, "a")], timeout=600, progress=Told())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import selectors
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -12,17 +14,19 @@ from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import urllib3
+import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from pytest_istio.local.controlplane import ControlPlane
 
 FAULTS = ("throttled", "failed", "overloaded", "reset before", "reset after", "slow")
 WATCH_FAULTS = ("throttled", "expired", "expired event", "cut", "ended", "ended later", "reset before")
+STREAM_FAULTS = ("throttled", "failed", "overloaded", "reset before", "reset after")
+EXEC_FAULTS = (*STREAM_FAULTS, "cut")
 STATUS = {"throttled": 429, "failed": 500, "overloaded": 503, "expired": 410}
 
 
@@ -36,21 +40,24 @@ class Weather(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, plane: ControlPlane, share: float, seed: int) -> None:
+    def __init__(self, kubeconfig: Path, share: float, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.share = share
         self.seen: Counter[str] = Counter()
-        self.upstream = urllib3.PoolManager(ca_certs=str(plane.authority.certificate), maxsize=32)
-        self.server = plane.server
-        self.token = plane.token
+        config = yaml.safe_load(kubeconfig.read_text())
+        cluster = config["clusters"][0]["cluster"]
+        self.server = cluster["server"]
+        self.authority = cluster["certificate-authority"]
+        self.token = config["users"][0]["user"]["token"]
+        self.upstream = urllib3.PoolManager(ca_certs=self.authority, maxsize=32)
         self._random = random.Random(seed)
         self._lock = threading.Lock()
 
-    def fault(self, *, watch: bool) -> str:
+    def fault(self, faults: Sequence[str]) -> str:
         with self._lock:
             if self._random.random() >= self.share:
                 return ""
-            fault = self._random.choice(WATCH_FAULTS if watch else FAULTS)
+            fault = self._random.choice(faults)
             self.seen[fault] += 1
             return fault
 
@@ -64,13 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        watch = "watch=1" in self.path
-        fault = self.server.fault(watch=watch)
+        watch, stream = "watch=1" in self.path, "Upgrade" in self.headers
+        faults = WATCH_FAULTS if watch else FAULTS
+        if stream:
+            # What a forwarded port carries is no request to the API server, and nobody's to repeat.
+            faults = EXEC_FAULTS if "/exec?" in self.path else STREAM_FAULTS
+        fault = self.server.fault(faults)
         if fault in STATUS:
             self._refuse(STATUS[fault])
             return
         if fault == "reset before":
             self._reset()
+            return
+        if stream:
+            self._tunnel(fault)
             return
         response = self._ask(body)
         if fault == "reset after":
@@ -144,15 +158,47 @@ class _Handler(BaseHTTPRequestHandler):
         self._chunk(b"")
         response.close()
 
+    def _tunnel(self, fault: str) -> None:
+        """Pass a WebSocket on, both ways."""
+        near, address = self.connection, urlsplit(self.server.server)
+        tls = ssl.create_default_context(cafile=self.server.authority)
+        plain = socket.create_connection((address.hostname, address.port))
+        self.close_connection = True
+        with (
+            tls.wrap_socket(plain, server_hostname=address.hostname) as far,
+            selectors.DefaultSelector() as s,
+        ):
+            dropped = {"host", "authorization"}
+            kept = [f"{name}: {value}" for name, value in self.headers.items() if name.lower() not in dropped]
+            added = [f"Host: {address.netloc}", f"Authorization: Bearer {self.server.token}"]
+            far.sendall("\r\n".join([self.requestline, *kept, *added, "", ""]).encode())
+            s.register(near, selectors.EVENT_READ)
+            s.register(far, selectors.EVENT_READ)
+            blocks = {"reset after": 0, "cut": 1}.get(fault, -1)
+            while True:
+                ready = {key.fileobj for key, _ in s.select(0 if far.pending() else None)}
+                if near in ready:
+                    if not (data := near.recv(65536)):
+                        return
+                    far.sendall(data)
+                if far in ready or far.pending():
+                    if blocks == 0:
+                        self._reset()
+                        return
+                    if not (data := far.recv(65536)):
+                        return
+                    near.sendall(data)
+                    blocks -= 1
+
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
 
 
 @contextmanager
-def weather(plane: ControlPlane, kubeconfig: Path, *, share: float, seed: int) -> Iterator[Weather]:
-    """Run the proxy, and write a kubeconfig that leads through it."""
-    with Weather(plane, share, seed) as proxy:
+def weather(behind: Path, kubeconfig: Path, *, share: float, seed: int) -> Iterator[Weather]:
+    """Run the proxy before the server of a kubeconfig, and write a kubeconfig that leads through it."""
+    with Weather(behind, share, seed) as proxy:
         config = {
             "clusters": [{"name": "w", "cluster": {"server": f"http://127.0.0.1:{proxy.server_port}"}}],
             "contexts": [{"name": "w", "context": {"cluster": "w", "user": "w"}}],

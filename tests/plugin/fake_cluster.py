@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from pytest_istio.settings import Settings
 
 
+LOST = "lost"
+"""The file beside the log that a test makes to have the cluster lost."""
+
+
 class FakeProvider:
     """Writes down when it is called; environment variables have it fail or take its time."""
 
-    trouble: str | None = None
+    @property
+    def trouble(self) -> str | None:
+        return "The fake is gone." if (_log().parent / LOST).exists() else None
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
         _note("start")
@@ -47,8 +53,12 @@ class FakeProvider:
 
 
 def _note(text: str) -> None:
-    with Path(os.environ["FAKE_CLUSTER_LOG"]).open("a") as log:
+    with _log().open("a") as log:
         log.write(f"{text}\n")
+
+
+def _log() -> Path:
+    return Path(os.environ["FAKE_CLUSTER_LOG"])
 
 
 def pytest_configure() -> None:

@@ -125,7 +125,7 @@ def test_phases_of_threads_and_processes_are_gathered(tmp_path_factory: pytest.T
         def update(self, text: str) -> None: ...
 
     for process in ("controller", "gw0"):
-        progress = live.Live(Nowhere(), folder, process)  # type: ignore[arg-type]
+        progress = live.Live(Nowhere(), folder, process)
         with progress.phase("outer"), progress.phase("inner"):
             progress.waiting("something")
     assert [name for name, _ in live.durations(folder)] == ["inner", "outer", "inner", "outer"]

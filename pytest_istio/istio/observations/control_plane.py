@@ -170,7 +170,10 @@ def ask_pod(mesh: Mesh, pod: Object, endpoint: Endpoint) -> bytes:
         path = f"/api/v1/namespaces/{mesh.namespace}/pods/{name}:{endpoint.port}/proxy{endpoint.path}"
         return mesh.kube.request("GET", path, timeout=mesh.timeouts.request)
     command = ["pilot-discovery", "request", "GET", endpoint.path]
-    done = mesh.kube.exec(mesh.namespace, name, command, container="discovery", timeout=mesh.timeouts.request)
+    done = mesh.kube.exec(
+        mesh.namespace, name, command,
+        container="discovery", timeout=mesh.timeouts.request, repeatable=True,
+    )  # fmt: skip
     if done.exit_code != 0:
         raise KubeError(f"`{' '.join(command)}` in {name} ended with {done.exit_code}: {done.stderr[:200]}")
     return done.stdout.encode()

@@ -1,0 +1,93 @@
+"""What the workers of pytest-xdist would show: they note it in the run's folder, the controller shows it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_istio.run.states import SHOWN
+
+if TYPE_CHECKING:
+    from pytest_istio.run.folder import RunFolder
+    from pytest_istio.run.live import Screen
+
+__all__ = ["Relay", "Workers"]
+
+PERIOD = 0.25
+
+
+class Relay:
+    """The screen of a worker."""
+
+    period = PERIOD
+
+    def __init__(self, folder: RunFolder, worker: str) -> None:
+        self._folder = folder
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        """Have a line shown that stays."""
+        with self._lock:
+            self._lines.append(text)
+            self._note("")
+
+    def update(self, text: str) -> None:
+        """Have shown how things stand."""
+        with self._lock:
+            self._note(text)
+
+    def _note(self, now: str) -> None:
+        state = {"worker": self._worker, "lines": self._lines, "now": now}
+        self._folder.write(f"{SHOWN}{self._worker}", state)
+
+
+class Workers:
+    """Shows in the controller what the workers do, while they do it."""
+
+    def __init__(self, folder: RunFolder, screen: Screen) -> None:
+        self._folder = folder
+        self._screen = screen
+        self._shown: dict[str, int] = {}
+        self._crashed: set[str] = set()
+        self._last = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="istio-workers", daemon=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Start to show."""
+        self._thread.start()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be there)
+        """Show no longer what a worker was at that is not there any more."""
+        self._crashed.add(node.gateway.id)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Show the rest, before the summary."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._show()
+
+    def _follow(self) -> None:
+        while not self._over.wait(PERIOD):
+            self._show()
+
+    def _show(self) -> None:
+        states = list(self._folder.read_all(SHOWN))
+        for state in states:
+            for line in state["lines"][self._shown.get(state["worker"], 0) :]:
+                self._screen.line(line)
+                self._last = time.monotonic()
+            self._shown[state["worker"]] = len(state["lines"])
+        now = [state["now"] for state in states if state["now"] and state["worker"] not in self._crashed]
+        if now and not self._over.is_set() and time.monotonic() - self._last >= self._screen.period:
+            self._screen.update(now[0])
+            self._last = time.monotonic()
