@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.settings import Settings
 
-__all__ = ["add_options", "read"]
+__all__ = ["add_options", "place", "read"]
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -51,7 +51,7 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
     from pytest_istio.settings import Settings
 
     sources = {option.field: given[option].source if option in given else "default" for option in OPTIONS}
-    values = {option.field: _converted(option, found) for option, found in given.items()}
+    values = {option.field: _converted(option, found, config) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
     if settings.cluster in {"kind", "local"} and (settings.context or settings.kubeconfig):
         raise BadSettingError(
@@ -88,29 +88,36 @@ def _for_installed(settings: Settings) -> Settings:
     return replace(settings, injection="automatic")
 
 
+def place(option: Option, source: str, config: pytest.Config) -> str:
+    """Return how to name, for people, the place where an option was given."""
+    return {
+        "environment": option.variable,
+        "ini": f"{option.ini} in {config.inipath}",
+        "pytest-kind": f"pytest-kind's --{option.pytest_kind.replace('_', '-')}",
+    }.get(source, option.flag)
+
+
 class _Given(NamedTuple):
-    """What was given for an option: the texts, where, how to name that, and where relative paths start."""
+    """What was given for an option: the texts, where, and where relative paths start."""
 
     texts: list[str]
     source: str
-    shown: str
     folder: Path
 
 
 def _given(option: Option, config: pytest.Config, environment: Mapping[str, str]) -> _Given | None:
     here = config.invocation_params.dir
     if (value := config.getoption(option.ini)) is not None:
-        return _Given(value if option.many else [value], "option", option.flag, here)
+        return _Given(value if option.many else [value], "option", here)
     if value := environment.get(option.variable):
         texts = value.split(option.separator) if option.many else [value]
-        return _Given(texts, "environment", option.variable, here)
+        return _Given(texts, "environment", here)
     if value := config.getini(option.ini):
         folder = config.inipath.parent if config.inipath else config.rootpath
         texts = value if option.many else [value]
-        return _Given(texts, "ini", f"{option.ini} in {config.inipath}", folder)
+        return _Given(texts, "ini", folder)
     if value := _of_pytest_kind(option, config):
-        shown = f"pytest-kind's --{option.pytest_kind.replace('_', '-')}"
-        return _Given([value], "pytest-kind", shown, here)
+        return _Given([value], "pytest-kind", here)
     return None
 
 
@@ -124,11 +131,11 @@ def _of_pytest_kind(option: Option, config: pytest.Config) -> str | None:
     return None if value in (False, "pytest-kind") else value
 
 
-def _converted(option: Option, given: _Given) -> Any:  # noqa: ANN401 (each option has its type)
+def _converted(option: Option, given: _Given, config: pytest.Config) -> Any:  # noqa: ANN401 (each option has its type)
     values = []
     for text in given.texts:
         try:
             values.append(option.convert(text, given.folder))
         except ValueError as error:  # noqa: PERF203 (the message is about this one)
-            raise BadSettingError(f"{given.shown}: {text!r} {error}") from None
+            raise BadSettingError(f"{place(option, given.source, config)}: {text!r} {error}") from None
     return tuple(values) if option.many else values[0]

@@ -38,7 +38,7 @@ class Selection:
         other_profile: How many checks the profile leaves out.
         cluster: Whether a test that runs needs the cluster.
         bookinfo: Whether a test that runs needs the sample application.
-        idle_skips: Ids and features that were to be left out, but are of no collected check.
+        unknown: What was to be left out, but is no check or feature: a complaint each.
     """
 
     checks: dict[str, Chosen] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Selection:
     other_profile: int = 0
     cluster: bool = False
     bookinfo: bool = False
-    idle_skips: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
     def to_state(self) -> dict[str, Any]:
         """Return the selection as JSON values."""
@@ -61,7 +61,7 @@ class Selection:
             other_profile=state["other_profile"],
             cluster=state["cluster"],
             bookinfo=state["bookinfo"],
-            idle_skips=state["idle_skips"],
+            unknown=state["unknown"],
         )
 
 
@@ -97,34 +97,26 @@ def select(items: Iterable[pytest.Item], settings: Settings, selection: Selectio
     return chosen
 
 
-def skip(items: Iterable[pytest.Item], settings: Settings) -> list[str]:
-    """Mark the checks that are to be left out; what they look at still decides whether others are blocked.
-
-    Returns:
-        What was asked to be left out and is about none of the tests: probably a slip of the pen.
-    """
-    used: set[str] = set()
+def skip(items: Iterable[pytest.Item], settings: Settings) -> None:
+    """Mark the checks that are to be left out; what they look at still decides whether others are blocked."""
     for item in items:
         check = check_of(item)
-        found = _left_out(check, name_of(item, check), settings) if check else None
-        if found:
-            used.add(found[0])
-            item.add_marker(pytest.mark.skip(reason=found[1]))
-    asked = [*(name for name, _ in settings.skips), *settings.unsupported]
-    return [name for name in asked if name not in used]
+        reason = _left_out(check, name_of(item, check), settings) if check else None
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _left_out(check: Check, name: str, settings: Settings) -> tuple[str, str] | None:
-    """Return which part of the settings leaves a check out, and the reason; None where it runs."""
+def _left_out(check: Check, name: str, settings: Settings) -> str | None:
+    """Return why the settings leave a check out; None where it runs."""
     reasons = dict(settings.skips)
     for given in (name, check.id):
         if given in reasons:
-            return given, f"{reasons[given]} (--istio-skip)"
+            return f"{reasons[given]} (--istio-skip)"
     for feature in check.features:
         if feature in settings.unsupported:
-            return feature, f"{feature} is not supported here (--istio-unsupported)"
+            return f"{feature} is not supported here (--istio-unsupported)"
     if check.disruptive and settings.disruptive == "never":
-        return check.id, "disruptive (--istio-disruptive=never)"
+        return "disruptive (--istio-disruptive=never)"
     return None
 
 

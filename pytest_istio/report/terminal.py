@@ -54,8 +54,6 @@ def summarise(reporter: TerminalReporter, report: Report, selection: Selection) 
     not_applicable = [check.id for check in report.checks if check.outcome == "not applicable"]
     if not_applicable:
         reporter.write_line(f"not applicable to {report.istio['version']}: {', '.join(not_applicable)}")
-    for name in selection.idle_skips:
-        reporter.write_line(f"note: {name} was to be left out, but is no collected check or feature")
     if selection.other_profile:
         reporter.write_line(f"{selection.other_profile} checks are not in profile {report.profile}")
     if report.phases:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_istio.conformance.check import check_of, name_of
+from pytest_istio.conformance.declared import Declared
 from pytest_istio.conformance.selection import concerns_istio, describe, fixtures_of, select, skip
+from pytest_istio.options import OPTIONS
+from pytest_istio.reading import place
 from pytest_istio.run.context import worker_name
 from pytest_istio.run.states import SELECTION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_istio.run.context import Run
 
 __all__ = ["Collecting"]
@@ -23,6 +30,13 @@ class Collecting:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._declared = Declared()
+
+    # Before -k and the profile have had their say.
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Note which checks there are."""
+        if check := check_of(item):
+            self._declared.add(check, name_of(item, check))
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not about this version or not in the profile."""
@@ -31,7 +45,7 @@ class Collecting:
             kept = set(chosen)
             config.hook.pytest_deselected(items=[item for item in items if item not in kept])
             items[:] = chosen
-        self._run.selection.idle_skips += skip(items, self._run.settings)
+        skip(items, self._run.settings)
 
     # First: pytest-xdist then tells the controller that the collection is finished.
     @pytest.hookimpl(tryfirst=True)
@@ -43,5 +57,34 @@ class Collecting:
             if concerns_istio(item) and GUARD not in names:
                 names.insert(0, GUARD)
         describe(session.items, self._run.selection)
+        # What could not be collected cannot be known either.
+        if not session.testsfailed:
+            self._run.selection.unknown += self._complaints(session.config)
         if worker := worker_name(session.config):
             self._run.folder.write(f"{SELECTION}{worker}", self._run.selection.to_state())
+
+    def _complaints(self, config: pytest.Config) -> Iterator[str]:
+        """Give what is wrong with the names of that which is to be left out."""
+        settings = self._run.settings
+        asked = {
+            "skips": (self._declared.complaint_about_check, [name for name, _ in settings.skips]),
+            "unsupported": (self._declared.complaint_about_feature, settings.unsupported),
+        }
+        for option in OPTIONS:
+            if option.field in asked and not _collects_a_part(config, settings.sources[option.field]):
+                complain, names = asked[option.field]
+                shown = place(option, settings.sources[option.field], config)
+                yield from (f"{shown}: {text}" for text in map(complain, names) if text)
+
+
+def _collects_a_part(config: pytest.Config, source: str) -> bool:
+    """Return whether the user's own checks may have been left uncollected, so that nobody can know them.
+
+    What the ini file says holds for all runs; who runs a single file need not care.
+    """
+    named = [argument.partition("::") for argument in config.args]
+    return (
+        bool(config.getoption("lf", default=False))
+        or any(separator for _, separator, _ in named)
+        or (source == "ini" and any(Path(file).is_file() for file, _, _ in named))
+    )

@@ -59,8 +59,8 @@ class Controller:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Start the cluster, unless workers collect the tests."""
         collection_failed = session.testsfailed and not session.config.option.continue_on_collection_errors
-        if self._run.selection.cluster and not collection_failed:
-            self._start()
+        if not collection_failed:
+            self._start_for(self._run.selection)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 (pytest-xdist may not be there)
@@ -71,8 +71,7 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
         """Start the cluster, between the collection of a worker and its first test."""
-        if self._selection().cluster:
-            self._start()
+        self._start_for(self._selection())
 
     # Around the end of fixtures and workers, inside the writing of the summary.
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -103,8 +102,10 @@ class Controller:
         if self._report and self._report.cluster and self._config.get_verbosity() >= -1:
             self._config.get_terminal_writer().line(terminal.verdict(self._report))
 
-    def _start(self) -> None:
-        if is_dry(self._config):
+    def _start_for(self, selection: Selection) -> None:
+        if selection.unknown:
+            raise pytest.UsageError("; ".join(selection.unknown))
+        if not selection.cluster or is_dry(self._config):
             return
         try:
             self._owner.start(self._run.progress)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from pytest_istio.conformance.declared import bundled
+from pytest_istio.conformance.listing import listing
 from tests.plugin.conftest import BROKEN_MESH, FakeCluster
 
 CHECKS = """
@@ -142,11 +145,62 @@ def test_disruptive(
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
-def test_what_names_no_check_is_told(files: FakeCluster, workers: tuple[str, ...]) -> None:
-    given = ("--istio-skip=PRE-999=typo", "--istio-unsupported=frobnicaton")
-    result = files.run_apart("-k", "passes", *given, *workers)
-    assert result.ret == PASSED
-    result.stdout.fnmatch_lines(["note: PRE-999 was to be *", "note: frobnicaton was to be *"])
+def test_what_is_no_check_or_feature_is_refused_before_the_cluster(
+    files: FakeCluster, workers: tuple[str, ...]
+) -> None:
+    # A check that -k leaves out and one that ships with the program, which is not collected here, are known.
+    known = (
+        "--istio-skip=BKI-005=slow",
+        "--istio-skip=ING-002=none",
+        "--istio-unsupported=automatic-injection",
+    )
+    unknown = ("--istio-skip=PRE-002[tow]=typo", "--istio-unsupported=weighted-ruoting")
+    result = files.run_apart("-k", "passes", *known, *unknown, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = filter(None, result.errlines)
+    assert line == (
+        "ERROR: --istio-skip: no check is called 'PRE-002[tow]', near are PRE-002[two], PRE-002[one], "
+        "PRE-002; see `pytest-istio list`; "
+        "--istio-unsupported: no check is about the feature 'weighted-ruoting', "
+        "near are weighted-routing; see `pytest-istio list`"
+    )
+    assert files.notes == []
+
+
+def test_what_another_profile_or_version_holds_is_known(files: FakeCluster) -> None:
+    files.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.istio("OWN-001", level="extended", features=["of-mine"])
+        def test_extended(istio_cluster): pass
+
+        @pytest.mark.istio("OWN-002", since="1.5")
+        def test_later(istio_cluster): pass
+        """
+    )
+    given = ("--istio-skip=OWN-001=no", "--istio-skip=OWN-002=no", "--istio-unsupported=of-mine")
+    assert files.run(*given).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize("part", ["test_one.py", "test_one.py::test_one"])
+def test_the_ini_file_of_all_runs_does_not_stop_that_of_a_part(files: FakeCluster, part: str) -> None:
+    files.pytester.makeini("[pytest]\nistio_skip = OWN-001=slow\n")
+    files.pytester.makepyfile(test_one="def test_one(istio_cluster): pass")
+    assert files.run(part).ret == PASSED
+    result = files.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: istio_skip in {files.pytester.path / 'tox.ini'}: no check *OWN-001*"]
+    )
+
+
+def test_the_bundled_checks_are_known_without_being_collected() -> None:
+    declared = bundled()
+    listed = [line for line in listing() if line.strip()]
+    assert declared.names == {line.split()[0] for line in listed}
+    features = {feature for line in listed for feature in re.findall(r"\[(.*)\]$", line)}
+    assert declared.features == {each for feature in features for each in feature.split(", ")}
 
 
 def test_a_feature_of_no_shape_is_refused(files: FakeCluster) -> None:
