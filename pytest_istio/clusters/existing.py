@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +21,16 @@ from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
+from pytest_istio.findings import finding
 from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
+from pytest_istio.kube.errors import KubeError
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
@@ -61,9 +67,14 @@ class ExistingProvider:
         assert settings.istio_version is not None
         self._settings, self._progress = settings, progress
         kubeconfig = settings.kubeconfig or _usual_kubeconfig()
+        context = _context(settings, kubeconfig)
+        _check_consent(settings, kubeconfig, context)
+        with _rights_explained(context):
+            return self._start(settings, kubeconfig, context, progress)
+
+    def _start(self, settings: Settings, kubeconfig: Path, context: str, progress: Progress) -> Cluster:
+        assert settings.istio_version is not None
         with progress.phase("cluster"):
-            context = _context(settings, kubeconfig)
-            _check_consent(settings, kubeconfig, context)
             self._kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
             answer = self._kube.version()
             preflight.check_version(answer)
@@ -142,7 +153,8 @@ def installed_version(settings: Settings) -> str:
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
     try:
         preflight.check_version(kube.version())
-        return installed.version(kube, settings)
+        with _rights_explained(context):
+            return installed.version(kube, settings)
     finally:
         kube.close()
 
@@ -157,13 +169,15 @@ def cleanup(settings: Settings) -> list[str]:
         PytestIstioError: The cluster is not reached, a run uses it, or something cannot be taken away.
     """
     kubeconfig = settings.kubeconfig or _usual_kubeconfig()
-    kube = Kube.connect(kubeconfig, _context(settings, kubeconfig), request_timeout=settings.timeouts.request)
-    found = lease.owner(kube)
-    if found is None:
-        return []
-    if found.alive:
-        raise ClusterError(lease.in_use(found))
-    _remove(kube, found, settings, Silent())
+    context = _context(settings, kubeconfig)
+    kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
+    with _rights_explained(context):
+        found = lease.owner(kube)
+        if found is None:
+            return []
+        if found.alive:
+            raise ClusterError(lease.in_use(found))
+        _remove(kube, found, settings, Silent())
     return [found.run]
 
 
@@ -216,6 +230,25 @@ def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:
         f"If that is wanted, add --istio-allow-context={context}, or istio_allow_context = {context} "
         "to the ini file."
     )
+
+
+@contextmanager
+def _rights_explained(context: str) -> Iterator[None]:
+    """Say what a user lacks to whom the API server refuses something."""
+    try:
+        yield
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN:
+            raise
+        raise ClusterError(
+            finding(
+                f"the user of context {context}",
+                expected="may read everything, and make namespaces, definitions, roles and webhooks",
+                seen=str(error),
+                cause="it is no cluster administrator; take a context whose user has the role cluster-admin",
+                look=f"kubectl --context {context} auth can-i --list",
+            )
+        ) from error
 
 
 def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:

@@ -104,6 +104,27 @@ def test_credentials_that_are_not_taken_are_one_line(plane: ControlPlane, tmp_pa
     assert "\n" not in str(caught.value)
 
 
+def test_a_user_without_rights_is_told_what_he_lacks(
+    plane: ControlPlane, kube: Kube, context: str, tmp_path: Path
+) -> None:
+    kube.create(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "viewer", "namespace": "default"}}
+    )
+    path = "/api/v1/namespaces/default/serviceaccounts/viewer/token"
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = kube.json("POST", path, body=request)["status"]["token"]
+    given = yaml.safe_load(plane.kubeconfig.read_text())
+    given["users"][0]["user"] = {"token": token}
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump(given))
+    with pytest.raises(ClusterError, match=f"the user of context {context}") as caught:
+        start(file, context=context, allowed_contexts=(context,))
+    assert "403 Forbidden" in str(caught.value)
+    assert "take a context whose user has the role cluster-admin" in str(caught.value)
+    with pytest.raises(ClusterError, match="cluster-admin"):
+        existing.cleanup(Settings(kubeconfig=file, context=context))
+
+
 def test_what_stands_in_the_way_is_told_before_anything_is_changed(
     plane: ControlPlane, kube: Kube, context: str
 ) -> None:
