@@ -71,14 +71,18 @@ def test_nothing_remains(pytester: pytest.Pytester, arguments: list[str], victim
             for number in SIGNALS[victim]:
                 os.kill(run.pid, number)
             run.wait(60)
-        elif processes:
-            _kill_within(victim)
-        _await_end(processes)
+        lost = victim not in SIGNALS and _kill_within(victim)
+        _await_end(processes if lost or victim in SIGNALS else set())
         if victim not in SIGNALS:
-            # Where the cluster was lost the test is still asleep, as a user's may be.
-            run.send_signal(signal.SIGINT)
+            if not lost:
+                # There was no cluster yet.
+                run.send_signal(signal.SIGINT)
+            # Where the cluster was lost the test is still asleep, and the run ends all the same.
             run.wait(60)
     print(text := said.text())
+    if lost:
+        assert run.returncode in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.USAGE_ERROR}
+        assert "ERROR: " in text
     if victim in SIGNALS:
         # Before the plugin is there, Python and pytest end in their own ways.
         plain = pytest.ExitCode.INTERRUPTED if "istio:" in text and victim != "sigkill" else None
@@ -99,19 +103,20 @@ def _started_for(folder: Path) -> set[int]:
     return found
 
 
-def _kill_within(victim: str) -> None:
-    """Kill a part of the only cluster, if it is there already."""
+def _kill_within(victim: str) -> bool:
+    """Kill a part of the only cluster; return whether it was there already."""
     found = records()
     if not found:
-        return
+        return False
     if victim == "supervisor":
         target = supervisor_of(found[0])
     else:
         programs = [pid for pid in family(found[0].pid) if Path(command(pid).split(" ")[0]).name in PROGRAMS]
         if not programs:
-            return
+            return False
         target = random.choice(programs)
     os.kill(target, signal.SIGKILL)
+    return True
 
 
 def _await_end(processes: set[int]) -> None:
