@@ -1,7 +1,11 @@
-"""What the workers of pytest-xdist would show: they note it in the run's folder, the controller shows it."""
+"""The workers of pytest-xdist: what they would show is shown by the controller, whose end is theirs.
+
+They note it in the run's folder, and the controller looks there.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,9 +18,24 @@ if TYPE_CHECKING:
     from pytest_istio.run.folder import RunFolder
     from pytest_istio.run.live import Screen
 
-__all__ = ["Relay", "Workers"]
+__all__ = ["Relay", "Workers", "end_with_controller"]
 
 PERIOD = 0.25
+
+
+def end_with_controller() -> None:
+    """End this worker soon after its controller was killed, which pytest-xdist leaves to a test's end.
+
+    There is nothing to take away: what a run makes is the controller's, or ends with the cluster.
+    """
+    controller = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == controller:
+            threading.Event().wait(PERIOD)
+        os._exit(1)
+
+    threading.Thread(target=look, name="istio-controller", daemon=True).start()
 
 
 class Relay:

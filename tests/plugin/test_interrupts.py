@@ -39,8 +39,11 @@ VICTIMS = [*SIGNALS, "supervisor", "control-plane"]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "victim" in metafunc.fixturenames:
         count: int = metafunc.config.getoption("interrupts")
-        victims = [VICTIMS[number % len(VICTIMS)] for number in range(count)]
-        metafunc.parametrize("victim", victims, ids=[f"{victim}-{n}" for n, victim in enumerate(victims)])
+        # Each in turn, first without workers and then with them.
+        rounds = [divmod(number, len(VICTIMS)) for number in range(count)]
+        chosen = [(VICTIMS[which], ("-n2",) if turn % 2 else ()) for turn, which in rounds]
+        ids = ["-".join([victim, *workers, str(n)]) for n, (victim, workers) in enumerate(chosen)]
+        metafunc.parametrize(("victim", "workers"), chosen, ids=ids)
 
 
 @pytest.fixture
@@ -59,26 +62,30 @@ def arguments(
     return ["--istio-version=1.0.5", "--istio-cluster=local", f"--istio-kube-binaries={programs}"]
 
 
-def test_nothing_remains(pytester: pytest.Pytester, arguments: list[str], victim: str) -> None:
+def test_nothing_remains(
+    pytester: pytest.Pytester, arguments: list[str], victim: str, workers: tuple[str, ...]
+) -> None:
     moment = random.uniform(0, LATEST)
     print(f"{victim} after {moment:.2f} s")
-    started = [sys.executable, "-m", "pytest", *arguments]
+    started = [sys.executable, "-m", "pytest", *arguments, *workers]
     with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         said = _Reader(run)
         said.closed.wait(moment)
         processes = family(run.pid) - {run.pid}
-        if victim in SIGNALS:
-            for number in SIGNALS[victim]:
+        lost = set() if victim in SIGNALS else _kill_within(victim)
+        if lost:
+            _await_end(lost)
+        else:
+            # There is no cluster yet that could be lost.
+            for number in SIGNALS.get(victim, [signal.SIGINT]):
                 os.kill(run.pid, number)
-            run.wait(60)
-        elif processes:
-            _kill_within(victim)
+        # Where the cluster was lost the test is still asleep, and the run ends all the same.
+        run.wait(60)
         _await_end(processes)
-        if victim not in SIGNALS:
-            # Where the cluster was lost the test is still asleep, as a user's may be.
-            run.send_signal(signal.SIGINT)
-            run.wait(60)
     print(text := said.text())
+    if lost:
+        assert run.returncode in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.USAGE_ERROR}
+        assert "ERROR: " in text
     if victim in SIGNALS:
         # Before the plugin is there, Python and pytest end in their own ways.
         plain = pytest.ExitCode.INTERRUPTED if "istio:" in text and victim != "sigkill" else None
@@ -99,19 +106,21 @@ def _started_for(folder: Path) -> set[int]:
     return found
 
 
-def _kill_within(victim: str) -> None:
-    """Kill a part of the only cluster, if it is there already."""
+def _kill_within(victim: str) -> set[int]:
+    """Kill a part of the only cluster; return the cluster's processes, none if it was not there already."""
     found = records()
     if not found:
-        return
+        return set()
+    processes = family(found[0].pid)
     if victim == "supervisor":
         target = supervisor_of(found[0])
     else:
-        programs = [pid for pid in family(found[0].pid) if Path(command(pid).split(" ")[0]).name in PROGRAMS]
+        programs = [pid for pid in processes if Path(command(pid).split(" ")[0]).name in PROGRAMS]
         if not programs:
-            return
+            return set()
         target = random.choice(programs)
     os.kill(target, signal.SIGKILL)
+    return processes
 
 
 def _await_end(processes: set[int]) -> None:
