@@ -38,7 +38,7 @@ class Report:
 
     Attributes:
         istio: The version; once it was installed, also the manifests' source and SHA-256, the rewrites and
-            the adaptations.
+            the adaptations, and where and in which way the ingress gateway was reached.
         cluster: Name, provider and description of the cluster; None when there was none.
         profile: The profile that was run.
         rehearsal: Whether the cluster was one without containers, so that nothing is claimed for a vendor.

@@ -15,7 +15,7 @@ from pytest_istio.report.results import Results
 from pytest_istio.run.context import FOLDER_INPUT, is_distributing, is_dry
 from pytest_istio.run.live import durations
 from pytest_istio.run.owner import Owner
-from pytest_istio.run.states import FACTS, SELECTION
+from pytest_istio.run.states import FACTS, GATEWAY, SELECTION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -133,8 +133,13 @@ class Controller:
                 self._errors.append(f"--istio-gate: {reason}")
 
     def _compose(self, session: pytest.Session, cluster: Cluster | None) -> Report:
+        gateway = self._run.folder.read(GATEWAY)
         return Report(
-            istio={"version": self._run.settings.istio_version, **(self._run.folder.read(FACTS) or {})},
+            istio={
+                "version": self._run.settings.istio_version,
+                **(self._run.folder.read(FACTS) or {}),
+                **({"gateway": gateway} if gateway else {}),
+            },
             cluster={name: getattr(cluster, name) for name in CLUSTER_FACTS} if cluster else None,
             profile=self._run.settings.profile,
             rehearsal=cluster is not None and cluster.rehearsal,

@@ -20,7 +20,7 @@ from pytest_istio.kube.wait import Trouble
 from pytest_istio.progress import Silent
 from pytest_istio.report.terminal import facts
 from pytest_istio.run.owner import attach
-from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, MESH
+from pytest_istio.run.states import BOOKINFO, FACTS, FAILED, GATEWAY, MESH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,10 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
     """
     wire = partial(clusters.provider(cluster.provider).wire, cluster)
     with run.progress.phase("gateway"):
-        return entrance.find(mesh, wire, progress=run.progress)
+        found = entrance.find(mesh, wire, progress=run.progress)
+    run.folder.write(GATEWAY, {"url": found.url, "way": found.address.way})
+    run.progress.note(f"gateway at {found.url} ({found.address.way})")
+    return found
 
 
 def _start_bookinfo(run: Run, mesh: Mesh) -> Bookinfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BOOKINFO", "CLUSTER", "FACTS", "FAILED", "MESH", "PHASES", "SELECTION"]
+__all__ = ["BOOKINFO", "CLUSTER", "FACTS", "FAILED", "GATEWAY", "MESH", "PHASES", "SELECTION"]
 
 CLUSTER = "cluster"
 """The cluster that the controller has started."""
@@ -12,6 +12,8 @@ BOOKINFO = "bookinfo"
 """What a process needs to use the sample application."""
 FACTS = "istio"
 """What header and report tell of the installation."""
+GATEWAY = "gateway"
+"""Where the ingress gateway was reached, and in which way."""
 FAILED = "installation-failed"
 """Why Istio could not be applied."""
 PHASES = "phases-"
