@@ -86,7 +86,7 @@ def _taken(
     try:
         recorded = folder.fingerprint
         if different := [name for name, value in wanted.items() if recorded.get(name) != value]:
-            return f"another {', another '.join(different)} than this run's; `pytest-istio cleanup` ends it"
+            return f"it differs in {', '.join(different)}; `pytest-istio cleanup` ends it"
         if trouble := _trouble(cluster, settings, progress):
             delete_cluster(folder)
             return f"{trouble}; it is deleted, and a new one made"

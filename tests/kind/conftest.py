@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_istio.clusters import kind
 from pytest_istio.clusters.engine import Engine, find_engine
 from pytest_istio.errors import ClusterError
+from tests.kind import images
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NODE_IMAGE = "PYTEST_ISTIO_TEST_NODE_IMAGE"
 """The environment variable that names a node image that is on this machine; without it no cluster is made."""
+
+
+BASE_IMAGE = "PYTEST_ISTIO_TEST_BASE_IMAGE"
+"""The environment variable that names an image with Python 3.11, iptables and bash, to build upon."""
 
 
 @pytest.fixture
@@ -50,6 +57,24 @@ def engine() -> Engine:
 def node_image(engine: Engine) -> str:
     """A node image that is on this machine."""
     return os.environ[NODE_IMAGE]
+
+
+@pytest.fixture
+def _cleaned() -> Iterator[None]:
+    """Have no cluster of a test outlive it."""
+    yield
+    kind.cleanup()
+
+
+@pytest.fixture(scope="session")
+def stand_ins(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The names of the images of Istio 1.0.5, under which the engine has stand-ins."""
+    if BASE_IMAGE not in os.environ:
+        pytest.skip(f"{BASE_IMAGE} names no image to build stand-ins from")
+    there = images.present()
+    yield images.build(os.environ[BASE_IMAGE], tmp_path_factory.mktemp("images"))
+    if not there:
+        images.remove()
 
 
 def containers(name: str) -> list[str]:

