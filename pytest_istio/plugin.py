@@ -13,6 +13,7 @@ import pytest
 
 from pytest_istio import reading
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import one_line
 from pytest_istio.fixtures import (
     _istio_mesh_shared,
     _istio_prerequisites,
@@ -80,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if settings and settings.istio_version:
             _register_run(config, settings)
     except PytestIstioError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(one_line(str(error))) from error
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -127,7 +128,6 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
 def _register_run(config: pytest.Config, settings: Settings) -> None:
     from pytest_istio.conformance import outcomes
     from pytest_istio.istio.catalog import release
-    from pytest_istio.report import writers
     from pytest_istio.run.collecting import Collecting
     from pytest_istio.run.context import Run, worker_name
     from pytest_istio.run.controller import Controller
@@ -135,8 +135,6 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
 
     assert settings.istio_version is not None
     release(settings.istio_version)
-    for path in settings.reports:
-        writers.check(path)
     if worker_name(config) is None:
         interrupts = Interrupts()
         interrupts.install()
