@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["finding", "report"]
+__all__ = ["finding", "one_line", "report"]
 
 
 def finding(subject: str, *, expected: object, seen: object, cause: str = "", look: str = "") -> str:
@@ -31,3 +31,13 @@ def finding(subject: str, *, expected: object, seen: object, cause: str = "", lo
 def report(problems: Iterable[str]) -> str:
     """Return the message of an assertion about `problems`, one below the other."""
     return "\n" + "\n".join(problems)
+
+
+def one_line(message: str) -> str:
+    """Return a message of several lines as one."""
+    first, *others = [
+        " ".join(line.split()).removeprefix("- ") for line in message.splitlines() if line.strip()
+    ]
+    for line in others:
+        first += f" {line}" if first.endswith((".", ":")) else f"; {line}"
+    return first

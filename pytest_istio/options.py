@@ -83,14 +83,45 @@ def _skip(value: str, _folder: Path) -> tuple[str, str]:
     return name, reason.strip()
 
 
-def _file(value: str, folder: Path) -> Path:
-    return folder / Path(value).expanduser()
+def _path(value: str, folder: Path) -> Path:
+    if not value:
+        raise ValueError("is no path")
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"is in no home folder: {error}") from None
 
 
 def _existing(value: str, folder: Path) -> Path:
-    path = _file(value, folder)
-    if not path.exists():
-        raise ValueError(f"does not exist (looked for {path})")
+    path = _path(value, folder)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise ValueError(f"does not exist (looked for {path})") from None
+    except OSError as error:
+        raise ValueError(f"cannot be used: {error.strerror} (looked for {path})") from None
+    return path
+
+
+def _file(value: str, folder: Path) -> Path:
+    path = _existing(value, folder)
+    if not path.is_file():
+        raise ValueError(f"is no file (looked at {path})")
+    return path
+
+
+def _folder(value: str, folder: Path) -> Path:
+    path = _existing(value, folder)
+    if not path.is_dir():
+        raise ValueError(f"is no folder (looked at {path})")
+    return path
+
+
+def _report(value: str, folder: Path) -> Path:
+    from pytest_istio.report.writers import check
+
+    path = _path(value, folder)
+    check(path)
     return path
 
 
@@ -135,6 +166,7 @@ class Option(NamedTuple):
         separator: What separates values in the environment; not a colon where values have ports.
         switch: Whether the option stands alone on the command line, for ``yes``.
         pytest_kind: The name of pytest-kind's own option for the same, which counts where ours is not given.
+        cluster: The only ``--istio-cluster`` that it is for; empty if it is for all.
     """
 
     name: str
@@ -146,6 +178,7 @@ class Option(NamedTuple):
     separator: str = os.pathsep
     switch: bool = False
     pytest_kind: str = ""
+    cluster: str = ""
 
     @property
     def flag(self) -> str:
@@ -198,7 +231,7 @@ OPTIONS = (
         name="kubeconfig",
         field="kubeconfig",
         metavar="FILE",
-        convert=_existing,
+        convert=_file,
         help="Kubeconfig of an existing cluster, if it is not in the usual place.",
     ),
     Option(
@@ -300,7 +333,7 @@ OPTIONS = (
         name="report",
         field="reports",
         metavar="FILE",
-        convert=_file,
+        convert=_report,
         help="Write the conformance report here; .yaml or .json says in which form. May be repeated.",
         many=True,
     ),
@@ -348,8 +381,9 @@ OPTIONS = (
         name="kube-binaries",
         field="kube_binaries",
         metavar="FOLDER",
-        convert=_existing,
+        convert=_folder,
         help="Programs of the Kubernetes control plane for the local cluster, to save the download.",
+        cluster="local",
     ),
     Option(
         name="kind-image",
@@ -358,6 +392,7 @@ OPTIONS = (
         convert=_text,
         help="Node image for kind, so the Kubernetes version. Default: one that the Istio version supports.",
         pytest_kind="kind_image",
+        cluster="kind",
     ),
     Option(
         name="kind-name",
@@ -366,6 +401,7 @@ OPTIONS = (
         convert=_namespace,
         help="Name of the cluster that kind makes. Default: a new one each time, so that runs do not meet.",
         pytest_kind="cluster_name",
+        cluster="kind",
     ),
     Option(
         name="kind-nodes",
@@ -373,20 +409,23 @@ OPTIONS = (
         metavar="NUMBER",
         convert=_nodes,
         help="Nodes of the cluster that kind makes, the first with the control plane. Default: 1.",
+        cluster="kind",
     ),
     Option(
         name="kind-config",
         field="kind_config",
         metavar="FILE",
-        convert=_existing,
+        convert=_file,
         help="kind's own configuration file, for what has no option here; the gateway's ports are added.",
+        cluster="kind",
     ),
     Option(
         name="kind-program",
         field="kind_program",
         metavar="FILE",
-        convert=_existing,
+        convert=_file,
         help="kind's program. Default: that on PATH, else the official download, checked.",
         pytest_kind="kind_bin",
+        cluster="kind",
     ),
 )

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_istio import reading
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import one_line
 from pytest_istio.fixtures import (
     _istio_mesh_shared,
     _istio_prerequisites,
@@ -82,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if settings and settings.istio_version:
             _register_run(config, settings)
     except PytestIstioError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(one_line(str(error))) from error
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -142,7 +143,6 @@ def _with_installed_version(config: pytest.Config, settings: Settings) -> Settin
 def _register_run(config: pytest.Config, settings: Settings) -> None:
     from pytest_istio.conformance import outcomes
     from pytest_istio.istio.catalog import release
-    from pytest_istio.report import writers
     from pytest_istio.run.collecting import Collecting
     from pytest_istio.run.context import Run, worker_name
     from pytest_istio.run.controller import Controller
@@ -151,8 +151,6 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
 
     assert settings.istio_version is not None
     release(settings.istio_version)
-    for path in settings.reports:
-        writers.check(path)
     interrupts = None if worker_name(config) else Interrupts()
     if interrupts is None:
         end_with_controller()

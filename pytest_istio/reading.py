@@ -53,14 +53,26 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
     sources = {option.field: given[option].source if option in given else "default" for option in OPTIONS}
     values = {option.field: _converted(option, found, config) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
-    if settings.cluster in {"kind", "local"} and (settings.context or settings.kubeconfig):
+    _refuse_contradictions(settings, given)
+    return _for_installed(settings) if settings.use_installed else settings
+
+
+def _refuse_contradictions(settings: Settings, given: Mapping[Option, _Given]) -> None:
+    names_existing = bool(settings.context or settings.kubeconfig)
+    if settings.cluster in {"kind", "local"} and names_existing:
         raise BadSettingError(
             "--istio-context and --istio-kubeconfig name an existing cluster, but "
             f"--istio-cluster={settings.cluster} makes one; leave one of them out"
         )
-    if settings.use_installed:
-        settings = _for_installed(settings)
-    elif settings.gateway:
+    cluster = "existing" if settings.cluster == "auto" and names_existing else settings.cluster
+    for option, found in given.items():
+        # What the ini file and the environment say is for all runs.
+        if found.source == "option" and option.cluster and cluster not in ("auto", option.cluster):
+            raise BadSettingError(
+                f"{option.flag} is for --istio-cluster={option.cluster}, but this run has "
+                f"--istio-cluster={cluster}; leave one of them out"
+            )
+    if settings.gateway and not settings.use_installed:
         raise BadSettingError("--istio-gateway is for an Istio that is installed; add --istio-use-installed")
     if settings.reuse and (settings.context or settings.cluster in {"existing", "local"}):
         raise BadSettingError(
@@ -72,7 +84,6 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
         raise BadSettingError(
             "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"
         )
-    return settings
 
 
 def _for_installed(settings: Settings) -> Settings:

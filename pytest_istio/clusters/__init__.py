@@ -35,14 +35,14 @@ def provider(name: str) -> Provider:
 def resolve(settings: Settings) -> str:
     """Return the name of the provider that the settings lead to, working out ``auto``.
 
-    That is ``existing`` when a context was named, ``kind`` when pytest-kind is installed and a container
+    That is ``existing`` when a context or kubeconfig was named, ``kind`` when pytest-kind is installed and a container
     engine answers, else ``local``.
 
     Raises:
         BadSettingError: It leads to ``local``, which has nothing for this version of Istio.
     """
     chosen = settings.cluster
-    if chosen == "auto" and settings.context is not None:
+    if chosen == "auto" and (settings.context is not None or settings.kubeconfig is not None):
         chosen = "existing"
     elif chosen == "auto":
         chosen = "kind" if find_spec("pytest_kind") and _engine_answers() else "local"

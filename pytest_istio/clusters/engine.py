@@ -133,12 +133,17 @@ def _ask(program: str) -> Engine | str:
             capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"`{program} info` does not answer within {_ANSWER_SECONDS:.0f} s"
-    facts: dict[str, Any] = json.loads(answer.stdout) if answer.stdout.startswith("{") else {}
-    # Some releases of Docker's client tell of a daemon that does not answer inside the document only.
-    if trouble := "; ".join(facts.get("ServerErrors") or []) or (answer.returncode and answer.stderr):
-        return _explained(program, str(trouble))
-    return _podman(facts) if program == "podman" else _docker(facts)
+        return f"`{program} info` does not answer within {_ANSWER_SECONDS:.0f} s; restart its daemon"
+    except OSError as error:
+        return f"it cannot be run: {error}; install it anew"
+    try:
+        facts: dict[str, Any] = json.loads(answer.stdout) if answer.stdout.startswith("{") else {}
+        # Some releases of Docker's client tell of a daemon that does not answer inside the document only.
+        if trouble := "; ".join(facts.get("ServerErrors") or []) or (answer.returncode and answer.stderr):
+            return _explained(program, str(trouble))
+        return _podman(facts) if program == "podman" else _docker(facts)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return f"`{program} info` answers what no {program} does: {_last_line(answer.stdout)[:80]}"
 
 
 def _docker(facts: Mapping[str, Any]) -> Engine:

@@ -13,8 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-from kubernetes.config import ConfigException, list_kube_config_contexts
+from kubernetes.config import list_kube_config_contexts
 
 from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
@@ -25,6 +24,7 @@ from pytest_istio.findings import finding
 from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
+from pytest_istio.kube.connection import check_size, unusable
 from pytest_istio.kube.errors import KubeError
 from pytest_istio.progress import Silent
 
@@ -205,11 +205,11 @@ def _context(settings: Settings, kubeconfig: Path) -> str:
 
 def _contexts(kubeconfig: Path) -> list[str]:
     try:
+        check_size(kubeconfig)
         found, _ = list_kube_config_contexts(str(kubeconfig))  # type: ignore[no-untyped-call]  # of the client
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, AttributeError) as error:
-        why = " ".join(str(error).split())
-        raise ClusterError(f"kubeconfig {kubeconfig} cannot be used: {why}") from error
-    return sorted(each["name"] for each in found)
+        return sorted(each["name"] for each in found)
+    except Exception as error:
+        raise ClusterError(unusable(kubeconfig, None, error)) from error
 
 
 def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:

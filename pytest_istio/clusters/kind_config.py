@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pytest_istio.errors import ClusterError
+from pytest_istio.errors import ClusterError, ManifestError
+from pytest_istio.findings import one_line
 from pytest_istio.istio.catalog import release
+from pytest_istio.kube import yaml_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +29,8 @@ def configuration(settings: Settings) -> str:
         ClusterError: The user's file is no configuration of a cluster.
     """
     config = _read(settings.kind_config) if settings.kind_config else _plain(settings.kind_nodes)
-    mappings = _first_node(config).setdefault("extraPortMappings", [])
+    node = _first_node(config)
+    mappings = node["extraPortMappings"] = node.get("extraPortMappings") or []
     taken = {mapping.get("containerPort") for mapping in mappings}
     mappings += [
         # -1 has the engine choose, so that two runs at once never choose the same.
@@ -50,21 +53,31 @@ def _plain(nodes: int) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ClusterError(
-            f"--istio-kind-config: {path} cannot be read: {' '.join(str(error).split())}"
-        ) from error
+        text = path.read_text(encoding="utf-8")
+        found = [document for document, _ in yaml_text.documents(text, str(path), [])]
+    except (OSError, UnicodeDecodeError, ManifestError) as error:
+        raise ClusterError(f"--istio-kind-config: {path} cannot be read: {one_line(str(error))}") from error
+    config = found[0] if len(found) == 1 else None
     if not isinstance(config, dict) or config.get("kind") != "Cluster":
         raise ClusterError(
-            f"--istio-kind-config: {path} is no configuration of kind's (expected `kind: Cluster`)"
+            f"--istio-kind-config: {path} is no configuration of kind's (expected one with `kind: Cluster`)"
+        )
+    nodes = config.get("nodes") or []
+    mappings = [each.get("extraPortMappings") for each in nodes if isinstance(each, dict)]
+    if not _are_objects(nodes) or not all(_are_objects(each or []) for each in mappings):
+        raise ClusterError(
+            f"--istio-kind-config: {path}: nodes, and extraPortMappings of each, must be lists of objects"
         )
     return config
 
 
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
 def _first_node(config: dict[str, Any]) -> dict[str, Any]:
     """Return the first control-plane node; without nodes in the file kind makes one."""
-    nodes = config.setdefault("nodes", []) or [{"role": "control-plane"}]
+    nodes = config.get("nodes") or [{"role": "control-plane"}]
     config["nodes"] = nodes
     node: dict[str, Any] = next((each for each in nodes if each.get("role") != "worker"), nodes[0])
     return node

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -33,9 +34,10 @@ def find_kind(given: Path | None, progress: Progress) -> Path:
     The environment variable PYTEST_ISTIO_KIND_URL names a mirror of kind's releases on GitHub.
 
     Raises:
-        ClusterError: There is none, and it cannot be downloaded.
+        ClusterError: The one given is not kind; or there is none, and it cannot be downloaded.
     """
     if given is not None:
+        _check_own(given)
         return given.resolve()
     if found := shutil.which("kind"):
         return Path(found).resolve()
@@ -43,6 +45,21 @@ def find_kind(given: Path | None, progress: Progress) -> Path:
     if not cached.exists():
         _download(cached, progress)
     return cached
+
+
+def _check_own(program: Path) -> None:
+    try:
+        answer = subprocess.run(
+            [program, "version"], capture_output=True, text=True, timeout=_SILENCE_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ClusterError(f"--istio-kind-program: {program} cannot be run: {error}.") from error
+    printed = answer.stdout + answer.stderr
+    if not printed.startswith("kind "):
+        raise ClusterError(
+            f"--istio-kind-program: {program} is not kind; `{program} version` says: "
+            f"{printed.strip().partition(chr(10))[0][:80] or 'nothing'}. See https://kind.sigs.k8s.io."
+        )
 
 
 def _cache() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import secrets
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_istio.kube import streams
 from pytest_istio.kube.connection import Connection
 from pytest_istio.kube.discovery import Discovery, Resource
-from pytest_istio.kube.errors import ConflictError, KubeError, NotFoundError
+from pytest_istio.kube.errors import ConflictError, KubeError, NotFoundError, no_api_server
 from pytest_istio.kube.watch import Event, Watch
 
 if TYPE_CHECKING:
@@ -72,8 +73,15 @@ class Kube:
         self._connection.close()
 
     def version(self) -> Object:
-        """Return what the server says of its version, ``gitVersion`` and more."""
-        return self.json("GET", "/version")
+        """Return what the server says of its version, ``gitVersion`` and more.
+
+        Raises:
+            KubeError: It says nothing of the kind, so it is no API server.
+        """
+        found = self.json("GET", "/version")
+        if not re.match(r"v\d+\.\d+\.", str(found.get("gitVersion"))):
+            raise no_api_server(self.server, "GET /version", found)
+        return found
 
     def ready(self) -> bool:
         """Return whether the server calls itself ready, asked once."""
@@ -126,8 +134,13 @@ class Kube:
             method, path, query=query, body=body,
             content_type=content_type, timeout=timeout, repeatable=repeatable,
         )  # fmt: skip
-        with _uncollected():
-            answer: Object = json.loads(text)
+        try:
+            with _uncollected():
+                answer: Object = json.loads(text)
+        except ValueError:
+            raise no_api_server(self.server, f"{method} {path}", text) from None
+        if not isinstance(answer, dict):
+            raise no_api_server(self.server, f"{method} {path}", answer)
         return answer
 
     def resource(self, api_version: str, kind: str) -> Resource:

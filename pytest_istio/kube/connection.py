@@ -20,10 +20,9 @@ from urllib.request import getproxies
 
 import tenacity
 import urllib3
-import yaml
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import ConfigException, load_kube_config
+from kubernetes.config import load_kube_config
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
@@ -33,12 +32,15 @@ if TYPE_CHECKING:
 
     from pytest_istio.kube.objects import Body
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "check_size", "unusable"]
 
 T = TypeVar("T")
 
 POOL_SIZE = 32
 """Connections kept open: eight that apply, and the watches beside them."""
+
+MAX_BYTES = 4 * 2**20
+"""The size of a kubeconfig, which takes the client a minute; those with a hundred contexts are below 1 MiB."""
 
 RETRY_SECONDS = 10.0
 """How long a request that failed in passing is tried again; what is longer down is down."""
@@ -83,7 +85,7 @@ class Connection:
             try:
                 self._pool = _pool(configuration)
             except OSError as error:
-                raise ClusterError(_unusable(kubeconfig, context, error)) from error
+                raise ClusterError(unusable(kubeconfig, context, error)) from error
         self.server: str = configuration.host
 
     @contextmanager
@@ -96,6 +98,7 @@ class Connection:
         configuration = Configuration()
         with tempfile.TemporaryDirectory(prefix="kubeconfig-") as folder:
             try:
+                check_size(self._kubeconfig)
                 load_kube_config(  # type: ignore[no-untyped-call]  # the client annotates only a part of itself
                     config_file=str(self._kubeconfig) if self._kubeconfig else None,
                     context=self._context,
@@ -103,9 +106,9 @@ class Connection:
                     persist_config=False,
                     temp_file_path=folder,
                 )
-            except (ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
-                # The last two are how the client takes a file that is not a mapping.
-                raise ClusterError(_unusable(self._kubeconfig, self._context, error)) from error
+            except Exception as error:
+                # The client raises whatever a file of another shape happens to bring about in its code.
+                raise ClusterError(unusable(self._kubeconfig, self._context, error)) from error
             configuration.connection_pool_maxsize = POOL_SIZE
             if _is_loopback(configuration.host) and configuration.proxy in getproxies().values():
                 configuration.proxy = None
@@ -255,12 +258,25 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> str:
+def check_size(kubeconfig: Path | None) -> None:
+    """Return if a kubeconfig is of a size that can be read; several in one name are left to the client.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if kubeconfig and kubeconfig.exists() and kubeconfig.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
+
+
+def unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> str:
+    """Return the message about a kubeconfig that cannot be used for a reason."""
     file = f"kubeconfig {kubeconfig}" if kubeconfig else "kubeconfig (KUBECONFIG or ~/.kube/config)"
     chosen = f", context {context!r}" if context else ""
     if kubeconfig and not Path(kubeconfig).exists():
         return f"{file}: no such file."
     why = " ".join(str(error).split())
+    if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):
+        why = f"its shape is not that of a kubeconfig ({type(error).__name__}: {why})"
     return f"{file}{chosen} cannot be used: {why}. See `kubectl config get-contexts`."
 
 

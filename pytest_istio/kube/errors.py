@@ -21,6 +21,8 @@ __all__ = [
     "NotFoundError",
     "UnauthorizedError",
     "UnreachableError",
+    "from_answer",
+    "no_api_server",
 ]
 
 
@@ -116,6 +118,22 @@ def from_answer(path: str, status: int, body: bytes, retry_after: str | None) ->
         path=path,
         details=details,
         retry_after=float(retry_after) if retry_after and retry_after.isdigit() else None,
+    )
+
+
+def no_api_server(server: str, path: str, seen: object) -> KubeError:
+    """Return the error that says that whoever answers is no API server.
+
+    Args:
+        server: Its URL.
+        path: What was asked, such as ``GET /version``.
+        seen: What it answered, shown shortened.
+    """
+    shown = seen.decode(errors="replace") if isinstance(seen, bytes) else json.dumps(seen)
+    return KubeError(
+        f"{path}: {server} is no API server of Kubernetes, it answers: {' '.join(shown.split())[:100]!r}. "
+        "See `kubectl config view --minify`.",
+        path=path,
     )
 
 

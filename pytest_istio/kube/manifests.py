@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube import yaml_text
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.shapes import called, misshapen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +175,7 @@ def _flattened(document: object, where: str) -> Iterator[Object]:
     if document is None:
         return
     if not isinstance(document, dict):
-        msg = f"{where}: a Kubernetes object was expected, not {_called(document)}."
+        msg = f"{where}: a Kubernetes object was expected, not {called(document)}."
         raise ManifestError(msg)
     kind, items = document.get("kind"), document.get("items")
     if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list | None):
@@ -187,12 +188,12 @@ def _flattened(document: object, where: str) -> Iterator[Object]:
 def _checked(obj: Object, where: str) -> Object:
     for field in ("apiVersion", "kind"):
         if not isinstance(obj.get(field), str) or not obj[field]:
-            msg = f"{where}: no Kubernetes object: {field} must be text, it is {_called(obj.get(field))}."
+            msg = f"{where}: no Kubernetes object: {field} must be text, it is {called(obj.get(field))}."
             raise ManifestError(msg)
     metadata = obj.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
-        msg = f"{where}: {obj['kind']} without a name: metadata.name must be text, it is {_called(name)}."
+        msg = f"{where}: {obj['kind']} without a name: metadata.name must be text, it is {called(name)}."
         raise ManifestError(msg)
     if not isinstance(metadata.get("namespace"), str | None):
         msg = f"{where}: {obj['kind']} {name}: metadata.namespace must be text."
@@ -204,6 +205,10 @@ def _checked(obj: Object, where: str) -> Object:
     odd = next(_not_json(obj), None)
     if odd is not None:
         msg = f"{where}: {obj['kind']} {name}: {odd} is no value of JSON."
+        raise ManifestError(msg)
+    wrong = misshapen(obj)
+    if wrong is not None:
+        msg = f"{where}: {obj['kind']} {name}: {wrong}."
         raise ManifestError(msg)
     return obj
 
@@ -219,12 +224,7 @@ def _not_json(value: object) -> Iterator[str]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield str(value)
     elif not isinstance(value, str | int | float | None):
-        yield _called(value)
-
-
-def _called(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "missing"}
-    return names.get(type(value)) or f"a {type(value).__name__}"
+        yield called(value)
 
 
 def _refuse_duplicates(found: list[_Found]) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,7 +174,7 @@ def _unfinished(cache: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(cache: Path, progress: Progress) -> Iterator[None]:
     """Keep other runs from bringing the same programs, and remove what a killed one has left."""
-    cache.mkdir(parents=True, exist_ok=True)
+    cache.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(cache.parent / f"{cache.name}.lock")
     try:
         lock.acquire(timeout=0)
@@ -182,11 +182,21 @@ def _locked(cache: Path, progress: Progress) -> Iterator[None]:
         progress.waiting("another run of pytest-istio, which is bringing the Kubernetes programs")
         lock.acquire()
     try:
+        cache.mkdir(exist_ok=True)
         for left in cache.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(left)
         yield
     finally:
+        _remove_empty(cache, Path(lock.lock_file))
         lock.release()
+
+
+def _remove_empty(cache: Path, lock: Path) -> None:
+    """Leave no trace where nothing could be brought."""
+    with suppress(OSError):
+        cache.rmdir()
+        lock.unlink()
+        cache.parent.rmdir()
 
 
 def _message(missing: Mapping[str, Mapping[str, str]], folder: Path | None, obstacles: Sequence[str]) -> str:

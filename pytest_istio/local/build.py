@@ -96,7 +96,8 @@ def build(programs: Sequence[str], folder: Path, progress: Progress) -> None:
     finally:
         code = process.wait()
     if code:
-        last = "\n".join(lines[-_LAST_LINES:])
+        said = dict.fromkeys(line for line in lines if not line.startswith("go: downloading"))
+        last = "\n".join([*said][-_LAST_LINES:])
         raise ClusterError(f"{', '.join(programs)} cannot be built: go ended with exit code {code}\n{last}")
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import yaml
-
-from pytest_istio.errors import BadSettingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +33,17 @@ def check(path: Path) -> None:
     """See to it before a run that a report can be written to a file after it.
 
     Raises:
-        BadSettingError: The suffix is unknown, or there is no such folder.
+        ValueError: The suffix is unknown, or there is no folder that can be written to; goes on from the
+            file's name.
     """
     if path.suffix not in WRITERS:
-        raise BadSettingError(f"--istio-report: {path.name!r} must end in one of {', '.join(WRITERS)}")
+        raise ValueError(f"must end in one of {', '.join(WRITERS)}")
     if not path.parent.is_dir():
-        raise BadSettingError(f"--istio-report: the folder {path.parent} does not exist")
+        raise ValueError(f"cannot be written: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise ValueError("cannot be written: it is a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"cannot be written: {path} or its folder is closed to this user")
 
 
 def write(report: Report, path: Path) -> None:

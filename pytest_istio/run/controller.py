@@ -9,6 +9,7 @@ import pytest
 from pytest_istio.conformance.gate import shortcoming
 from pytest_istio.conformance.selection import Selection
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import one_line
 from pytest_istio.report import terminal, writers
 from pytest_istio.report.model import Report
 from pytest_istio.report.results import Results
@@ -111,7 +112,10 @@ class Controller:
             self._owner.start(self._run.progress)
             self._loss.watch()
         except PytestIstioError as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(one_line(str(error))) from error
+        except OSError as error:
+            # Such as a full disk, wherever it shows.
+            raise pytest.UsageError(one_line(f"The cluster cannot be started: {error}")) from error
 
     def _finish(self, session: pytest.Session) -> None:
         self._loss.close()

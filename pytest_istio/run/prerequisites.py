@@ -8,6 +8,7 @@ import pytest
 
 from pytest_istio.conformance.outcomes import block
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import one_line
 from pytest_istio.run.states import FAILED
 
 if TYPE_CHECKING:
@@ -54,8 +55,4 @@ def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
     except (PytestIstioError, pytest.fail.Exception) as error:
         problems = (str(error),)
     if problems:
-        block(request.node, f"{requirement}: {_one_line(problems[0])}")
-
-
-def _one_line(message: str) -> str:
-    return "; ".join(" ".join(line.split()) for line in message.splitlines() if line.strip())
+        block(request.node, f"{requirement}: {one_line(problems[0])}")

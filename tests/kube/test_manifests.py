@@ -93,7 +93,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "text": ("hello", "f.yaml:1: a Kubernetes object was expected, not text."),
     "text later": (HEAD + "---\n---\nhello", "f.yaml:7: a Kubernetes object was expected"),
     "no apiVersion": ("kind: A", "f.yaml:1: no Kubernetes object: apiVersion must be text, it is missing."),
-    "kind a number": ("apiVersion: v1\nkind: 1", "kind must be text, it is a int."),
+    "kind a number": ("apiVersion: v1\nkind: 1", "kind must be text, it is a number."),
     "no metadata": (
         "apiVersion: v1\nkind: A",
         "A without a name: metadata.name must be text, it is missing.",

@@ -1,0 +1,212 @@
+"""What the hostile inputs need beside text: odd files, programs and servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_istio.local.pki import Authority
+from pytest_istio.local.versions import PROGRAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOBODY = 65534
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: mine, cluster: {server: "$server"}}]
+users: [{name: mine, user: {token: expired}}]
+contexts: [{name: mine, context: {cluster: mine, user: mine}}]
+"""
+DOCKER = {"Architecture": "x86_64", "CgroupVersion": "2", "MemTotal": 16 * 2**30, "DockerRootDir": "/nowhere"}
+# The header of a program for another processor: ELF, 64 bits, little-endian, executable, s390.
+FOREIGN = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x16\x00" + bytes(44)
+
+
+@dataclass
+class Place:
+    """Where a run takes place.
+
+    Attributes:
+        root: Holds all else.
+        words: What stands for ``$here`` and its like in arguments and expected words.
+        environment: Variables of the run.
+        user: The user that runs it; None for that of the tests.
+        ends: What is to be called at the end.
+    """
+
+    root: Path
+    words: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    user: int | None = None
+    ends: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def here(self) -> Path:
+        return self.root / "here"
+
+    @property
+    def programs(self) -> Path:
+        return self.root / "programs"
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        path = self.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+
+def write_program(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else f"#!/bin/sh\n{content}\n".encode())
+    path.chmod(0o755)
+
+
+def nobody(place: Place) -> None:
+    """Run as a user that may not read everything."""
+    if os.geteuid() == 0:
+        place.user = NOBODY
+
+
+def closed_folder(place: Place) -> None:
+    (place.here / "closed").mkdir(mode=0o500)
+    place.ends.append(lambda: (place.here / "closed").chmod(0o700))
+    if place.user is not None:
+        (place.here / "closed").chmod(0o700)
+
+
+def closed_file(place: Place) -> None:
+    place.write("closed.yaml", "").chmod(0o000)
+
+
+def closed_kubeconfig(place: Place) -> None:
+    (place.here / "kc").chmod(0o000)
+
+
+def long_name(place: Place) -> None:
+    place.words["long"] = "n" * 300
+
+
+def gigantic(place: Place) -> None:
+    # Without blocks on the disk.
+    os.truncate(place.write("gigantic.yaml", ""), 65 * 2**20)
+
+
+def not_utf8(place: Place) -> None:
+    place.write("m.yaml", b"a: 1\nb: \xff\n")
+
+
+def deep(place: Place) -> None:
+    for name in ("deep.yaml", "deep.json"):
+        place.write(name, "[" * 100_000 + "]" * 100_000)
+
+
+def bomb(place: Place) -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
+    place.write("bomb.yaml", "\n".join(lines))
+
+
+def kubeconfig(place: Place) -> None:
+    server = place.words.setdefault("server", "http://127.0.0.1:1")
+    place.write("kc", KUBECONFIG.replace("$server", server))
+
+
+def answers_401(place: Place) -> None:
+    _serve(place, 401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
+
+
+def answers_403(place: Place) -> None:
+    said = 'forbidden: User "nobody" cannot get path "/version"'
+    _serve(place, 403, {"kind": "Status", "message": said, "reason": "Forbidden"})
+
+
+def answers_a_page(place: Place) -> None:
+    _serve(place, 200, "<html>\n<body>Welcome</body>\n</html>")
+
+
+def answers_a_list(place: Place) -> None:
+    _serve(place, 200, ["v1"])
+
+
+def answers_by_tls(place: Place) -> None:
+    """Serve with a certificate of an authority that nobody has heard of."""
+    folder = place.root / "authority"
+    folder.mkdir()
+    pair = Authority(folder).issue("server", "server", addresses=["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    _serve(place, 200, {}, context)
+
+
+def _serve(place: Place, status: int, answer: object, context: ssl.SSLContext | None = None) -> None:
+    body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    place.ends += [server.shutdown, server.server_close, thread.join]
+    place.words["port"] = str(server.server_port)
+    place.words["server"] = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+
+
+def docker(place: Place) -> None:
+    """Have an engine that answers, and nothing more."""
+    write_program(place.programs / "docker", f"[ $1 = info ] && echo '{json.dumps(DOCKER)}'")
+
+
+def docker_not_permitted(place: Place) -> None:
+    said = (
+        "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
+    )
+    write_program(place.programs / "docker", f"echo '{said}' >&2; exit 1")
+
+
+def docker_stopped(place: Place) -> None:
+    said = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+    write_program(place.programs / "docker", f"echo '{said}' >&2; exit 1")
+
+
+def docker_hangs(place: Place) -> None:
+    write_program(place.programs / "docker", f"exec {sys.executable} -c 'import time; time.sleep(60)'")
+
+
+def docker_of_other_json(place: Place) -> None:
+    write_program(place.programs / "docker", "echo '{\"a\": 1}'")
+
+
+def foreign_kind(place: Place) -> None:
+    write_program(place.here / "kind", FOREIGN)
+
+
+def other_kind(place: Place) -> None:
+    write_program(place.here / "kind", "echo 'gentle 1.0'")
+
+
+def old_programs(place: Place) -> None:
+    for name in PROGRAMS:
+        printed = "etcd Version: 3.6.0" if name == "etcd" else "Kubernetes v1.20.0"
+        write_program(place.here / "bin" / name, f"echo '{printed}'")
+
+
+def foreign_programs(place: Place) -> None:
+    for name in PROGRAMS:
+        write_program(place.here / "bin" / name, FOREIGN)
