@@ -179,6 +179,20 @@ def test_what_a_run_and_its_istio_made_goes_and_nothing_else(kube: Kube) -> None
     assert inventory(kube) == before
 
 
+def test_what_comes_back_after_its_removal_is_told(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    kube.create(config_map("back-again", "default", {RUN_LABEL: "run-4"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(leftovers, "delete", lambda *_, **__: None)
+        with pytest.raises(ClusterError, match="1 objects: ConfigMap default/back-again"):
+            take_away(kube, "run-4")
+    take_away(kube, "run-4")
+    assert leftovers.made_by(kube, "run-4") == []
+
+
+def take_away(kube: Kube, run: str) -> None:
+    leftovers.remove(kube, run, None, since="", timeouts=Timeouts(namespace_gone=30), progress=Silent())
+
+
 def inventory(kube: Kube) -> set[tuple[str, str | None, str]]:
     """Return what is on the cluster, but for what the control plane itself makes as time goes by."""
     kinds = ("ConfigMap", "Namespace", "Secret", "ServiceAccount")
