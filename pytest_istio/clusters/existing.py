@@ -88,11 +88,11 @@ class ExistingProvider:
             else:
                 install.check(self._kube, settings, sources.manifests(settings))
             nodes = self._kube.list("v1", "Node")
+        embedded, count = local.is_embedded(nodes), len(nodes)
         run = f"run-{secrets.token_hex(4)}"
         self._lease = lease.Lease.take(
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
-        embedded, count = local.is_embedded(nodes), len(nodes)
         self._pulse = Pulse(kubeconfig, context)
         return Cluster(
             name=context,

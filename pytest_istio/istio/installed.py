@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ClusterError
+from pytest_istio.errors import ClusterError, ManifestError
 from pytest_istio.findings import finding
 from pytest_istio.istio import preflight, sources
 from pytest_istio.istio.catalog import minors, release
 from pytest_istio.istio.mesh import Mesh
 from pytest_istio.kube.manifests import Manifests, load
+from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ def check(kube: Kube, settings: Settings) -> None:
             f"--istio-version: {settings.istio_version} was asked for, but Istio {seen} is installed in "
             f"{settings.namespace}; nothing was changed. Take --istio-version={seen}."
         )
-    found = preflight.record(kube, settings, expected(settings), _ours(settings), created=False)
+    found = preflight.record(kube, settings, expected(settings), _ours(kube, settings), created=False)
     problems = [*found.version_problems, *found.forbidden, *found.capacity_problems]
     if problems:
         raise ClusterError(
@@ -157,7 +159,7 @@ def look(kube: Kube, settings: Settings, *, run: str, progress: Progress, observ
     """
     known = expected(settings)
     with progress.phase("preflight"):
-        found = preflight.record(kube, settings, known, _ours(settings), created=False)
+        found = preflight.record(kube, settings, known, _ours(kube, settings), created=False)
     with progress.phase("reading"):
         objects = _objects(kube, known, settings.namespace)
     spoken = json.dumps([[str(Ref.of(each)), each.get("spec"), each.get("data")] for each in objects])
@@ -174,12 +176,19 @@ def look(kube: Kube, settings: Settings, *, run: str, progress: Progress, observ
     )  # fmt: skip
 
 
-def _ours(settings: Settings) -> list[Object]:
-    """Return what a run makes beside an installed Istio: bookinfo, and a namespace for it."""
+def _ours(kube: Kube, settings: Settings) -> list[Object]:
+    """Return what a run makes beside an installed Istio: bookinfo, and a namespace for it.
+
+    Kinds that the API server lacks are left out: that a definition is missing is the checks' to say.
+    """
     folder = sources.bookinfo(expected(settings).version)
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bookinfo"}}
-    files = (folder / "bookinfo.yaml", folder / "bookinfo-gateway.yaml")
-    return [namespace, *(each for file in files for each in load(file).objects)]
+    objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bookinfo"}}]
+    served = kube.served()
+    for file in ("bookinfo.yaml", "bookinfo-gateway.yaml"):
+        for each in load(folder / file).objects:
+            with suppress(ManifestError):
+                objects += migrate([each], served).objects
+    return objects
 
 
 def _objects(kube: Kube, known: Release, namespace: str) -> list[Object]:

@@ -6,7 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytest_istio.errors import ClusterError
+from pytest_istio.findings import finding
 from pytest_istio.istio.mesh import RUN_LABEL
+from pytest_istio.istio.preflight import NAMED
 from pytest_istio.kube.apply import delete
 from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.objects import Ref
@@ -58,6 +61,7 @@ def remove(
     Raises:
         KubeError: A deletion is refused.
         NotReadyError: Something is still there when time is up.
+        ClusterError: Something has come back meanwhile.
     """
     found = made_by(kube, run)
     # First who makes things: as long as they run, they make again what is deleted.
@@ -66,8 +70,18 @@ def remove(
     delete(kube, workloads, timeouts=timeouts, progress=progress)
     wait_gone(kube, pods, timeout=timeouts.namespace_gone, progress=progress)
     rest = [ref for ref in found if ref.kind not in CONTROLLERS]
-    istios = _made_by_istio(kube, release, since) if release else []
-    delete(kube, [*rest, *istios], timeouts=timeouts, progress=progress)
+    delete(kube, [*rest, *_made_by_istio(kube, release, since)], timeouts=timeouts, progress=progress)
+    left = [str(ref) for ref in (*made_by(kube, run), *_made_by_istio(kube, release, since))]
+    if left:
+        raise ClusterError(
+            finding(
+                f"what {run} has made",
+                expected="nothing of it on the cluster any more",
+                seen=f"{len(left)} objects: {', '.join(left[:NAMED])}{', …' if left[NAMED:] else ''}",
+                cause="somebody makes again what is deleted, such as a controller of another installation",
+                look="finish it with: pytest-istio cleanup --context NAME",
+            )
+        )
 
 
 def _pods_in(kube: Kube, namespaces: Iterable[str | None], found: Iterable[Ref]) -> list[Ref]:
@@ -85,7 +99,9 @@ def _labelled(kube: Kube, kind: tuple[str, str], run: str) -> list[Object]:
         raise
 
 
-def _made_by_istio(kube: Kube, release: Release, since: str) -> list[Ref]:
+def _made_by_istio(kube: Kube, release: Release | None, since: str) -> list[Ref]:
+    if release is None:
+        return []
     named = [(*WEBHOOK, release.validation_webhook), *((*CRD, name) for name in release.runtime_crds)]
     objects: Iterable[Object | None] = [kube.find(*each) for each in named]
     secrets = kube.list("v1", "Secret", fields=f"type={WORKLOAD_SECRET}") if release.workload_secret else []

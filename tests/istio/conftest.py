@@ -52,6 +52,7 @@ class Installed:
     mesh: Mesh
     bookinfo: Bookinfo
     gateway: Gateway
+    kubeconfig: Path
 
     def problems(self, check_id: str) -> str:
         """Return what is wrong at this moment: the bounds leave no time to wait for it to pass."""
@@ -76,4 +77,4 @@ def local(kube_binaries: Mapping[str, Path]) -> Iterator[Installed]:
         gateway = entrance.find(mesh, partial(provider.wire, cluster), progress=Silent())
         held.callback(gateway.close)
         gateway.wait_answer("/productpage", timeout=TIMEOUTS.gateway_answer)
-        yield Installed(mesh, bookinfo, gateway)
+        yield Installed(mesh, bookinfo, gateway, cluster.kubeconfig)

@@ -1,7 +1,9 @@
-"""What is expected of an Istio that is there already."""
+"""An Istio that is there already: what is expected of it, and that a run leaves it as it is."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -12,7 +14,10 @@ from pytest_istio.settings import Settings
 from tests.istio.fake import FakeKube, obj
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_istio.kube.client import Kube
+    from tests.istio.conftest import Installed
 
 SETTINGS = Settings(istio_version="1.31.0")
 OF_THE_CHART = {"metadata": {"annotations": {"inject.istio.io/templates": "gateway"}}}
@@ -76,3 +81,57 @@ def test_the_usual_gateway_is_expected_unless_another_one_is_named() -> None:
 def test_the_version_is_read_off_the_image(image: str, version: str | None) -> None:
     found = installed.TAG.search(image)
     assert (found.group(1) if found else None) == version
+
+
+def test_a_run_reads_the_version_off_the_cluster_and_changes_nothing_of_istio(
+    local: Installed, tmp_path: Path
+) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(gateway, bookinfo, istio_settings):\n"
+        "    assert not bookinfo.troubles\n"
+        "    assert istio_settings.istio_version == '1.0.5'\n"
+        "    gateway.wait_answer('/productpage')\n"
+    )
+    before = of_istio(local.mesh.kube)
+    assert run(local, tmp_path) == (0, "")
+    assert of_istio(local.mesh.kube) == before
+    code, said = run(local, tmp_path, "--istio-version=1.0.6")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "Istio 1.0.5 is installed in istio-system; nothing was changed. Take --istio-version=1.0.5" in said
+
+
+def run(local: Installed, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run a user's tests against the Istio that is installed; return exit code and error output."""
+    name = "pytest-istio"
+    given = [
+        f"--istio-kubeconfig={local.kubeconfig}",
+        f"--istio-context={name}",
+        f"--istio-allow-context={name}",
+    ]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--istio-cluster=existing", *given]
+    done = subprocess.run(
+        [*command, "--istio-use-installed", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)
+    return done.returncode, done.stderr
+
+
+def of_istio(kube: Kube) -> dict[str, object]:
+    """Return the namespaces, what Istio's has in it, and what of it is outside of namespaces, by UID."""
+    kinds = {("v1", "Namespace"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition")}
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+        kinds.add(("admissionregistration.k8s.io/v1", kind))
+    found = [each for kind in kinds for each in kube.list(*kind)]
+    for kind in (
+        ("apps/v1", "Deployment"),
+        ("v1", "Pod"),
+        ("v1", "Service"),
+        ("v1", "ConfigMap"),
+        ("v1", "Secret"),
+    ):
+        found += kube.list(*kind, "istio-system")
+    return {each["metadata"]["uid"]: each.get("spec") or each.get("webhooks") for each in found}

@@ -201,6 +201,20 @@ def test_an_api_server_that_answers_no_longer_is_found_out(
     assert trouble.startswith("The cluster is lost: GET /readyz: no answer from the API server at https:")
 
 
+def test_what_comes_back_after_its_removal_is_told(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    kube.create(config_map("back-again", "default", {RUN_LABEL: "run-4"}))
+    with monkeypatch.context() as patched:
+        patched.setattr(leftovers, "delete", lambda *_, **__: None)
+        with pytest.raises(ClusterError, match="1 objects: ConfigMap default/back-again"):
+            take_away(kube, "run-4")
+    take_away(kube, "run-4")
+    assert leftovers.made_by(kube, "run-4") == []
+
+
+def take_away(kube: Kube, run: str) -> None:
+    leftovers.remove(kube, run, None, since="", timeouts=Timeouts(namespace_gone=30), progress=Silent())
+
+
 def inventory(kube: Kube) -> set[tuple[str, str | None, str]]:
     """Return what is on the cluster, but for what the control plane itself makes as time goes by."""
     kinds = ("ConfigMap", "Namespace", "Secret", "ServiceAccount")
