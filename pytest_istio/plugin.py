@@ -147,14 +147,11 @@ def _register_run(config: pytest.Config, settings: Settings) -> None:
     from pytest_istio.run.context import Run, worker_name
     from pytest_istio.run.controller import Controller
     from pytest_istio.run.interrupts import Interrupts
-    from pytest_istio.run.workers import end_with_controller
 
     assert settings.istio_version is not None
     release(settings.istio_version)
     interrupts = None if worker_name(config) else Interrupts()
-    if interrupts is None:
-        end_with_controller()
-    else:
+    if interrupts:
         interrupts.install()
         config.add_cleanup(interrupts.restore)
         config.pluginmanager.register(interrupts, "istio-interrupts")

@@ -10,7 +10,7 @@ from pytest_istio.conformance.selection import Selection
 from pytest_istio.run.folder import RunFolder
 from pytest_istio.run.live import Live, Terminal
 from pytest_istio.run.lock import SharedLock
-from pytest_istio.run.workers import Relay
+from pytest_istio.run.workers import Relay, end_with_controller
 
 if TYPE_CHECKING:
     import pytest
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from pytest_istio.run.live import Screen
     from pytest_istio.settings import Settings
 
-__all__ = ["FOLDER_INPUT", "VERSION_INPUT", "Run", "is_distributing", "is_dry", "worker_name"]
+__all__ = [
+    "CONTROLLER_INPUT", "FOLDER_INPUT", "VERSION_INPUT", "Run", "is_distributing", "is_dry", "worker_name",
+]  # fmt: skip
 
 FOLDER_INPUT = "istio_folder"
 """The key under which the controller hands the folder to a worker of pytest-xdist."""
+CONTROLLER_INPUT = "istio_controller"
+"""The key under which it hands over the id of its own process."""
 VERSION_INPUT = "istio_version"
 """The key for the version, which the controller may have read off a cluster."""
 
@@ -51,7 +55,9 @@ class Run:
         """Make the run's folder in a controller, attach to it in a worker."""
         worker = worker_name(config)
         if worker:
-            folder = RunFolder(Path(config.workerinput[FOLDER_INPUT]))  # type: ignore[attr-defined]  # of xdist
+            given = config.workerinput  # type: ignore[attr-defined]  # of xdist
+            end_with_controller(given[CONTROLLER_INPUT])
+            folder = RunFolder(Path(given[FOLDER_INPUT]))
         else:
             folder = RunFolder.create()
             config.add_cleanup(folder.remove)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from pytest_istio.findings import one_line
 from pytest_istio.report import terminal, writers
 from pytest_istio.report.model import Report
 from pytest_istio.report.results import Results
-from pytest_istio.run.context import FOLDER_INPUT, VERSION_INPUT, is_distributing, is_dry
+from pytest_istio.run.context import CONTROLLER_INPUT, FOLDER_INPUT, VERSION_INPUT, is_distributing, is_dry
 from pytest_istio.run.interrupts import LOST
 from pytest_istio.run.live import durations
 from pytest_istio.run.loss import Loss
@@ -68,6 +69,7 @@ class Controller:
         """Tell a worker where the run's processes meet, and what it is about."""
         node.workerinput[VERSION_INPUT] = self._run.settings.istio_version
         node.workerinput[FOLDER_INPUT] = str(self._run.folder.path)
+        node.workerinput[CONTROLLER_INPUT] = os.getpid()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:

@@ -23,12 +23,14 @@ __all__ = ["Relay", "Workers", "end_with_controller"]
 PERIOD = 0.25
 
 
-def end_with_controller() -> None:
+def end_with_controller(controller: int) -> None:
     """End this worker soon after its controller was killed, which pytest-xdist leaves to a test's end.
 
     There is nothing to take away: what a run makes is the controller's, or ends with the cluster.
+
+    Args:
+        controller: The id of the controller's process, which is this one's parent.
     """
-    controller = os.getppid()
 
     def look() -> None:
         while os.getppid() == controller:
