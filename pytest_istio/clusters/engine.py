@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_istio.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pytest_istio.progress import Progress
 
@@ -70,6 +70,21 @@ class Engine:
             raise ClusterError(self._not_pulled(image, why)) from error
         if pulled.returncode != 0:
             raise ClusterError(self._not_pulled(image, _last_line(pulled.stderr)))
+
+    def save(self, images: Iterable[str], path: Path, *, timeout: float) -> None:
+        """Write images that it has into an archive.
+
+        Raises:
+            ClusterError: It fails to, or was not done in time.
+        """
+        # Podman's archives hold one image unless it is told otherwise.
+        several = ["--multi-image-archive"] if self.program == "podman" else []
+        try:
+            saved = self._run("save", *several, "--output", str(path), *images, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"`{self.program} save`: not done after {timeout:.0f} s") from error
+        if saved.returncode != 0:
+            raise ClusterError(f"`{self.program} save` failed: {_last_line(saved.stderr)}")
 
     def published(self, container: str) -> dict[str, int]:
         """Return the ports of this machine at which ports of a container are reached, by the container's."""

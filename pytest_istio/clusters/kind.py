@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.engine import find_engine
@@ -19,26 +18,25 @@ from pytest_istio.clusters.kind_call import Call
 from pytest_istio.clusters.kind_config import configuration
 from pytest_istio.clusters.kind_delete import DELETE_SECONDS, delete_cluster
 from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
+from pytest_istio.clusters.kind_images import load, saving
 from pytest_istio.clusters.kind_program import find_kind
 from pytest_istio.clusters.kind_reuse import fingerprint, take_kept
 from pytest_istio.clusters.nodes import await_nodes
 from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
-from pytest_istio.istio.images import images
 from pytest_istio.kube.client import Kube
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from pytest_istio.clusters.engine import Engine
+    from pytest_istio.clusters.kind_images import Archive
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
-__all__ = ["STAND_IN", "STAND_INS_ALLOWED", "KindProvider", "cleanup"]
+__all__ = ["KindProvider", "cleanup"]
 
 PREFIX = "pytest-istio-"
-STAND_IN = "pytest-istio.dev/stand-in"
-"""The label of images that hold stand-ins for Istio, made by this program's own tests."""
-STAND_INS_ALLOWED = "PYTEST_ISTIO_STAND_IN_IMAGES"
-"""The environment variable without which no run takes such an image for Istio's."""
 ATTEMPTS = 2
 # What another attempt does not change.
 _FINAL = (
@@ -48,7 +46,6 @@ _FINAL = (
     "unable to decode",
     "no space left",
 )
-_LOAD_SECONDS = 300.0
 
 
 class KindProvider:
@@ -86,6 +83,9 @@ class KindProvider:
             config = configuration(settings)
             program = find_kind(settings.kind_program, progress)
             _remove_abandoned(progress)
+        if engine.inspect(image) is None:
+            with progress.phase("node image"):
+                engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
         wanted = fingerprint(engine, settings, image=image, config=config)
         if settings.reuse:
             with progress.phase("kept cluster"):
@@ -94,14 +94,13 @@ class KindProvider:
                 self._folder, cluster = found
                 return cluster
         _refuse_taken(settings.kind_name, program, engine)
-        if engine.inspect(image) is None:
-            with progress.phase("node image"):
-                engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
         with progress.phase("cluster"):
-            self._folder = _created(engine, program, settings, image=image, config=config, progress=progress)
-        self._folder.fingerprint = wanted
+            self._folder, archive = _created(
+                engine, program, settings, image=image, config=config, progress=progress
+            )
         try:
-            cluster = _prepared(engine, self._folder, settings, progress)
+            self._folder.fingerprint = wanted
+            cluster = _prepared(engine, self._folder, archive, settings, progress)
         except BaseException:
             delete_cluster(self._folder)
             raise
@@ -171,16 +170,20 @@ def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
 
 def _created(
     engine: Engine, program: Path, settings: Settings, *, image: str, config: str, progress: Progress
-) -> KindFolder:
-    """Create the cluster, trying again if that may help; what a failed attempt has left is removed."""
+) -> tuple[KindFolder, Future[Archive]]:
+    """Create the cluster, and meanwhile an archive of the run's images.
+
+    It is tried again if that may help; what a failed attempt has left is removed.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         folder = KindFolder.create(settings.kind_name or f"{PREFIX}{secrets.token_hex(4)}", program, engine)
         (folder.path / "config.yaml").write_text(config, encoding="utf-8")
         call = Call("create", folder.name, str(folder.kubeconfig), str(folder.program), image, "config.yaml")
         try:
-            call.run(
-                folder.path, folder.environment, timeout=settings.timeouts.kind_create, progress=progress
-            )
+            with saving(engine, folder, settings) as archive:
+                call.run(
+                    folder.path, folder.environment, timeout=settings.timeouts.kind_create, progress=progress
+                )
         except ClusterError as error:
             logs = _export_logs(folder)
             delete_cluster(folder)
@@ -191,7 +194,7 @@ def _created(
             delete_cluster(folder)
             raise
         else:
-            return folder
+            return folder, archive
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -203,7 +206,7 @@ def _export_logs(folder: KindFolder) -> Path:
     (folder.path / "kind.log").replace(logs / "kind.log")
     # What kind failed for may keep it from this, too.
     with suppress(ClusterError):
-        _run_kind(folder, "export", "logs", str(logs), "--name", folder.name, timeout=DELETE_SECONDS)
+        folder.run_kind("export", "logs", str(logs), "--name", folder.name, timeout=DELETE_SECONDS)
     return logs
 
 
@@ -215,11 +218,15 @@ def _remove_abandoned(progress: Progress) -> None:
             delete_cluster(folder)
 
 
-def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: Progress) -> Cluster:
+def _prepared(
+    engine: Engine, folder: KindFolder, archive: Future[Archive], settings: Settings, progress: Progress
+) -> Cluster:
     """Load images, wait for the nodes, and return what the others see of the cluster."""
     kube = Kube.connect(folder.kubeconfig, request_timeout=settings.timeouts.request)
     with progress.phase("images"):
-        loaded, stand_ins = _load_images(engine, folder, settings, progress)
+        images = archive.result()
+        progress.waiting(f"kind loads {images.count} images of {engine.program}'s into the nodes")
+        load(folder, images)
     with progress.phase("nodes"):
         nodes = await_nodes(kube, timeout=settings.timeouts.cluster_start, progress=progress)
     kube.close()
@@ -230,44 +237,7 @@ def _prepared(engine: Engine, folder: KindFolder, settings: Settings, progress: 
         context=f"kind-{folder.name}",
         created=True,
         capabilities=frozenset({"containers", "iptables"}),
-        description=f"{nodes} node{'s' if nodes > 1 else ''}, {engine.program}, {loaded} images loaded"
-        + (f", {stand_ins} of them stand-ins" if stand_ins else ""),
-        details={"ports": engine.published(f"{folder.name}-control-plane"), "stand_ins": stand_ins},
+        description=f"{nodes} node{'s' if nodes > 1 else ''}, {engine.program}, {images.count} images loaded"
+        + (f", {images.stand_ins} of them stand-ins" if images.stand_ins else ""),
+        details={"ports": engine.published(f"{folder.name}-control-plane"), "stand_ins": images.stand_ins},
     )
-
-
-def _load_images(
-    engine: Engine, folder: KindFolder, settings: Settings, progress: Progress
-) -> tuple[int, int]:
-    """Load those of the run's images that the engine has, so that no registry is asked for them.
-
-    Returns:
-        How many were loaded, and how many of them hold stand-ins.
-    """
-    found = {image: engine.inspect(image) for image in images(settings)}
-    present = {image: _is_stand_in(facts) for image, facts in found.items() if facts is not None}
-    if STAND_INS_ALLOWED not in os.environ:
-        present = {image: stand_in for image, stand_in in present.items() if not stand_in}
-    if present:
-        progress.waiting(f"kind loads {len(present)} images of {engine.program}'s into the nodes")
-        # In one go, which KindCluster cannot: layers that images share are then carried once.
-        _run_kind(folder, "load", "docker-image", "--name", folder.name, *present, timeout=_LOAD_SECONDS)
-    return len(present), sum(present.values())
-
-
-def _is_stand_in(image: dict[str, Any]) -> bool:
-    return STAND_IN in (image["Config"].get("Labels") or {})
-
-
-def _run_kind(folder: KindFolder, *words: str, timeout: float) -> None:
-    """Have kind do what KindCluster cannot."""
-    shown = f"kind {' '.join(words[:2])}"
-    try:
-        done = subprocess.run(
-            [folder.program, *words], env=folder.environment, capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise ClusterError(f"{shown}: not done after {timeout:.0f} s for cluster {folder.name}") from error
-    if done.returncode != 0:
-        raise ClusterError(f"{shown}: failed for cluster {folder.name}: {done.stderr.strip()}")

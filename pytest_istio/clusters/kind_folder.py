@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.engine import kind_environment
+from pytest_istio.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +150,23 @@ class KindFolder:
         """Return what `write` wrote."""
         state: dict[str, Any] = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
         return state
+
+    def run_kind(self, *words: str, timeout: float) -> None:
+        """Have kind do what KindCluster cannot.
+
+        Raises:
+            ClusterError: It fails to, or was not done in time.
+        """
+        shown = f"kind {' '.join(words[:2])}"
+        try:
+            done = subprocess.run(
+                [self.program, *words], env=self.environment, capture_output=True, text=True,
+                timeout=timeout, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"{shown}: not done after {timeout:.0f} s for cluster {self.name}") from error
+        if done.returncode != 0:
+            raise ClusterError(f"{shown}: failed for cluster {self.name}: {done.stderr.strip()}")
 
     def remove(self) -> None:
         """Remove the folder, after the cluster."""

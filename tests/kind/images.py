@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pytest_istio.clusters.kind import STAND_IN
+from pytest_istio.clusters.kind_images import STAND_IN
 from pytest_istio.istio.images import images
 from pytest_istio.local.images import find_program
 from pytest_istio.settings import Settings

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_istio.clusters.kind import STAND_INS_ALLOWED
+from pytest_istio.clusters.kind_images import STAND_INS_ALLOWED
 from pytest_istio.paths import suites_folder
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.local.images.environment import ANY_HOST, embedded
 from pytest_istio.local.images.pilot import routes, tls
 from pytest_istio.local.images.pilot.envoy import address, discovered_routes, filter_chain, http_manager
 from pytest_istio.local.images.pilot.listeners import TLS_INSPECTOR
@@ -96,7 +97,8 @@ def _chain(name: str, server: Server) -> Json | None:
 def _listener(proxy: Proxy, port: int, chains: list[Json]) -> Json:
     listener: Json = {
         "name": f"0.0.0.0_{port}",
-        "address": address(proxy.ip, port),
+        # In an ordinary pod everywhere, loopback too: what is forwarded to a port of the pod comes in there.
+        "address": address(proxy.ip if embedded() else ANY_HOST, port),
         "traffic_direction": "OUTBOUND",
         "filter_chains": chains,
     }
