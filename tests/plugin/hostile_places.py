@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import ssl
 import sys
 import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.local.pki import Authority
 from pytest_istio.local.versions import PROGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-NOBODY = 65534
 KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -40,14 +39,14 @@ class Place:
         root: Holds all else.
         words: What stands for ``$here`` and its like in arguments and expected words.
         environment: Variables of the run.
-        user: The user that runs it; None for that of the tests.
+        bounded: Whether permissions of files hold for it, also where the tests are run by root.
         ends: What is to be called at the end.
     """
 
     root: Path
     words: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    user: int | None = None
+    bounded: bool = False
     ends: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -71,17 +70,19 @@ def write_program(path: Path, content: str | bytes) -> None:
     path.chmod(0o755)
 
 
-def nobody(place: Place) -> None:
-    """Run as a user that may not read everything."""
-    if os.geteuid() == 0:
-        place.user = NOBODY
+def bounded(place: Place) -> None:
+    place.bounded = True
+
+
+def give_up_rights() -> None:
+    """Have the program that is started next, though root's, respect permissions of files."""
+    drop_from_bounding_set = 24
+    for dac_override_and_read_search in (1, 2):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override_and_read_search, 0, 0, 0)
 
 
 def closed_folder(place: Place) -> None:
-    (place.here / "closed").mkdir(mode=0o500)
-    place.ends.append(lambda: (place.here / "closed").chmod(0o700))
-    if place.user is not None:
-        (place.here / "closed").chmod(0o700)
+    (place.here / "closed").mkdir(mode=0o000)
 
 
 def closed_file(place: Place) -> None:
