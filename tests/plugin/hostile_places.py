@@ -6,14 +6,17 @@ import ctypes
 import json
 import os
 import ssl
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_istio.local.pki import Authority
-from pytest_istio.local.versions import PROGRAMS
+from pytest_istio.local.versions import ETCD, KUBERNETES, PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +171,34 @@ def _serve(place: Place, status: int, answer: object, context: ssl.SSLContext | 
     place.ends += [server.shutdown, server.server_close, thread.join]
     place.words["port"] = str(server.server_port)
     place.words["server"] = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+
+
+def good_programs(place: Place) -> None:
+    """Have programs of the right version, which do nothing."""
+    for name in PROGRAMS:
+        printed = f"etcd Version: {ETCD}" if name == "etcd" else f"Kubernetes v{KUBERNETES}"
+        write_program(place.here / "bin" / name, f"echo '{printed}'")
+
+
+def full_cache(place: Place) -> None:
+    _fill(place, place.root / "cache", files=1)
+
+
+def full_state(place: Place) -> None:
+    _fill(place, place.root / "state", files=1)
+
+
+def full_temporary(place: Place) -> None:
+    # Room for the file that Python tries a folder with, since it looks elsewhere where there is none.
+    _fill(place, place.root / "tmp", files=3)
+
+
+def _fill(place: Place, folder: Path, *, files: int) -> None:
+    """Have a folder be a disk with room for so many files, itself counted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size=1m,nr_inodes={files}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk that is full")
+    place.ends.append(lambda: subprocess.run(["umount", "-l", str(folder)], check=True))
 
 
 def docker(place: Place) -> None:
