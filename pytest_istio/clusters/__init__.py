@@ -35,8 +35,8 @@ def provider(name: str) -> Provider:
 def resolve(settings: Settings) -> str:
     """Return the name of the provider that the settings lead to, working out ``auto``.
 
-    That is ``existing`` when a context or kubeconfig was named, ``kind`` when pytest-kind is installed and a container
-    engine answers, else ``local``.
+    That is ``existing`` when a context or kubeconfig was named, ``kind`` when pytest-kind is installed and a
+    container engine answers, else ``local``.
 
     Raises:
         BadSettingError: It leads to ``local``, which has nothing for this version of Istio.

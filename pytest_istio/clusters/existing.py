@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubernetes.config import list_kube_config_contexts
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
@@ -206,9 +206,11 @@ def _context(settings: Settings, kubeconfig: Path) -> str:
 def _contexts(kubeconfig: Path) -> list[str]:
     try:
         check_size(kubeconfig)
-        found, _ = list_kube_config_contexts(str(kubeconfig))  # type: ignore[no-untyped-call]  # of the client
-        return sorted(each["name"] for each in found)
+        # Not list_kube_config_contexts, which wants a current context, though the user names one.
+        merged = KubeConfigMerger(str(kubeconfig)).config  # type: ignore[no-untyped-call]  # of the client
+        return sorted(each.value["name"] for each in merged.value["contexts"])
     except Exception as error:
+        # The client raises whatever a file of another shape happens to bring about in its code.
         raise ClusterError(unusable(kubeconfig, None, error)) from error
 
 

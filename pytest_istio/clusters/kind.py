@@ -92,6 +92,7 @@ class KindProvider:
                 found = take_kept(wanted, settings, engine, progress)
             if found:
                 self._folder, cluster = found
+                self._pulse = Pulse(cluster.kubeconfig, cluster.context)
                 return cluster
         _refuse_taken(settings.kind_name, program, engine)
         with progress.phase("cluster"):

@@ -246,7 +246,7 @@ def release(version: str) -> Release:
         )
     minor = match.group(1)
     if minor not in known:
-        nearest = min(known, key=lambda each: _distance(_numbers(each), _numbers(minor)))
+        nearest = min(known, key=lambda each: abs(_rank(each) - _rank(minor)))
         raise UnknownVersionError(
             f"Istio version {version}: the catalogue has no minor version {minor}; the nearest is {nearest}. "
             f"Known minor versions: {', '.join(known)}."
@@ -260,8 +260,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _distance(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(abs(one - other) for one, other in zip(first, second, strict=True))
+def _rank(minor: str) -> int:
+    """Return a number by which minor versions are near or far; another major version is far."""
+    major, number = _numbers(minor)
+    return 1000 * major + number
 
 
 def _made(kind: type[T], data: dict[str, Any], where: str) -> T:

@@ -40,7 +40,7 @@ POOL_SIZE = 32
 """Connections kept open: eight that apply, and the watches beside them."""
 
 MAX_BYTES = 4 * 2**20
-"""The size of a kubeconfig, which takes the client a minute; those with a hundred contexts are below 1 MiB."""
+"""The size of a kubeconfig, which takes the client a minute; a hundred contexts are below 1 MiB."""
 
 RETRY_SECONDS = 10.0
 """How long a request that failed in passing is tried again; what is longer down is down."""

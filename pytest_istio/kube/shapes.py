@@ -22,7 +22,7 @@ STEP = re.compile(r"\.?(\w+)|(\[\])|(\{\})")
 
 
 def misshapen(obj: Object) -> str | None:
-    """Return what is wrong with an object, such as ``spec must be an object, it is text``; None if nothing is."""
+    """Return what is wrong with an object, such as ``spec must be an object, it is text``."""
     ref = Ref.of(obj)
     for path, expected in _shapes().get((ref.group, ref.kind), {}).items():
         for place, value in _values(obj, "", path.rstrip("?")):

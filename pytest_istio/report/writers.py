@@ -38,12 +38,16 @@ def check(path: Path) -> None:
     """
     if path.suffix not in WRITERS:
         raise ValueError(f"must end in one of {', '.join(WRITERS)}")
-    if not path.parent.is_dir():
-        raise ValueError(f"cannot be written: the folder {path.parent} does not exist")
-    if path.is_dir():
-        raise ValueError("cannot be written: it is a folder")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"cannot be written: {path} or its folder is closed to this user")
+    try:
+        if not path.parent.is_dir():
+            raise ValueError(f"cannot be written: the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise ValueError("cannot be written: it is a folder")
+        place = path if path.exists() else path.parent
+    except OSError as error:
+        raise ValueError(f"cannot be written: {error}") from None
+    if not os.access(place, os.W_OK):
+        raise ValueError(f"cannot be written: {place} is closed to this user")
 
 
 def write(report: Report, path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from pytest_istio.errors import PytestIstioError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
@@ -29,9 +31,19 @@ class RunFolder:
 
     @classmethod
     def create(cls) -> RunFolder:
-        """Make a new folder that only this user can enter, and remove those of runs that were killed."""
+        """Make a new folder that only this user can enter, and remove those of runs that were killed.
+
+        Raises:
+            PytestIstioError: There is no room for it.
+        """
         remove_abandoned()
-        return cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")))
+        try:
+            return cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")))
+        except OSError as error:
+            raise PytestIstioError(
+                f"The folder of the run cannot be made: {error}. Free some space there, "
+                "or name another folder for temporary files with the variable TMPDIR."
+            ) from error
 
     def remove(self) -> None:
         """Remove the folder; a worker that still writes into it loses nothing that anybody reads."""

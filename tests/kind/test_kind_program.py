@@ -60,7 +60,10 @@ def test_the_program_on_path_is_taken(programs: Path) -> None:
 
 def test_the_program_that_the_user_names_comes_first(programs: Path, tmp_path: Path) -> None:
     (programs / "kind").write_bytes(CONTENT)
-    assert find_kind(tmp_path / "mine", Silent()) == tmp_path / "mine"
+    mine = tmp_path / "mine"
+    mine.write_text("#!/bin/sh\necho kind v0.30.0 go1.24 linux/amd64\n")
+    mine.chmod(0o755)
+    assert find_kind(mine, Silent()) == mine
 
 
 def test_without_one_the_platforms_build_is_downloaded_once(programs: Path, mirror: Path) -> None:

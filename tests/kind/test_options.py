@@ -49,20 +49,6 @@ def test_what_pytest_kind_does_untold_says_nothing(pytester: pytest.Pytester) ->
     assert (found.kind_image, found.kind_name, found.keep, found.kind_program) == (None, None, "never", None)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--istio-kind-nodes=0"], "'0' is not a number from 1 to 9"),
-        (["--istio-kind-config=none.yaml"], "'none.yaml' does not exist"),
-        ([f"--istio-kind-config={__file__}", "--istio-kind-nodes=2"], "leave out --istio-kind-nodes"),
-    ],
-)
-def test_bad_values_are_one_line(pytester: pytest.Pytester, arguments: list[str], said: str) -> None:
-    result = pytester.runpytest_inprocess("--istio-version=1.0.5", *arguments)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *{said}*"])
-
-
 @pytest.mark.usefixtures("_pytest_kind")
 def test_auto_is_kind_where_an_engine_answers_and_local_where_none_does(
     programs: Path, monkeypatch: pytest.MonkeyPatch

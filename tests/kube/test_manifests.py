@@ -120,6 +120,8 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "deep": ("- " * 100_000, "100 levels of nesting"),
     # Some libyamls have a bound of their own.
     "deep in brackets": ("[" * 100_000, "nesting"),
+    "deep in closed brackets": ("[" * 10_000 + "]" * 10_000, "nesting"),
+    "deep in an object": (HEAD + "spec: " + "{a: " * 10_000 + "}" * 10_000, "nesting"),
     "deep by aliases": (
         "a: &a " + "[" * 60 + "]" * 60 + "\nb: " + "[" * 60 + "*a" + "]" * 60,
         "f.yaml:2: more than 1,000,000 values or 100 levels",
@@ -251,6 +253,20 @@ SNIPPETS = st.lists(
 ).map("".join)
 ALMOST = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_size=3), max_size=6)
 
+# Openings, so many of them, and what closes them.
+DEEP = st.builds(
+    lambda opened, depth, closed: HEAD + "spec: " + opened * depth + closed * depth,
+    st.sampled_from(["[", "{a: ", "- ", "? ", "!!seq [", "&a [", "'", "["]),
+    st.sampled_from([1, 99, 101, 1_000, 10_000, 50_000]),
+    st.sampled_from(["", "]", "}"]),
+)
+NOT_UTF8 = st.builds(
+    lambda text, byte, place: (HEAD + text).encode()[:place] + byte + (HEAD + text).encode()[place:],
+    st.text(max_size=20),
+    st.sampled_from([b"\xff", b"\xc3", b"\xed\xa0\x80", b"\x80", b"\xfe\xff", b"\xf4\x90\x80\x80"]),
+    st.integers(0, 60),
+)
+
 
 def judge(content: str | bytes) -> None:
     """Check that the content is accepted and usable, or refused in one line."""
@@ -264,7 +280,7 @@ def judge(content: str | bytes) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=200) | st.text(max_size=200) | SNIPPETS)
+@given(st.binary(max_size=200) | st.text(max_size=200) | SNIPPETS | DEEP | NOT_UTF8)
 def test_any_text_gives_objects_or_a_manifest_error(content: str | bytes) -> None:
     judge(content)
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import ssl
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_istio.local.pki import Authority
-from pytest_istio.local.versions import PROGRAMS
+from pytest_istio.local.versions import ETCD, KUBERNETES, PROGRAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-NOBODY = 65534
 KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -39,14 +42,14 @@ class Place:
         root: Holds all else.
         words: What stands for ``$here`` and its like in arguments and expected words.
         environment: Variables of the run.
-        user: The user that runs it; None for that of the tests.
+        bounded: Whether permissions of files hold for it, also where the tests are run by root.
         ends: What is to be called at the end.
     """
 
     root: Path
     words: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
-    user: int | None = None
+    bounded: bool = False
     ends: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -70,17 +73,19 @@ def write_program(path: Path, content: str | bytes) -> None:
     path.chmod(0o755)
 
 
-def nobody(place: Place) -> None:
-    """Run as a user that may not read everything."""
-    if os.geteuid() == 0:
-        place.user = NOBODY
+def bounded(place: Place) -> None:
+    place.bounded = True
+
+
+def give_up_rights() -> None:
+    """Have the program that is started next, though root's, respect permissions of files."""
+    drop_from_bounding_set = 24
+    for dac_override_and_read_search in (1, 2):
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, dac_override_and_read_search, 0, 0, 0)
 
 
 def closed_folder(place: Place) -> None:
-    (place.here / "closed").mkdir(mode=0o500)
-    place.ends.append(lambda: (place.here / "closed").chmod(0o700))
-    if place.user is not None:
-        (place.here / "closed").chmod(0o700)
+    (place.here / "closed").mkdir(mode=0o000)
 
 
 def closed_file(place: Place) -> None:
@@ -166,6 +171,34 @@ def _serve(place: Place, status: int, answer: object, context: ssl.SSLContext | 
     place.ends += [server.shutdown, server.server_close, thread.join]
     place.words["port"] = str(server.server_port)
     place.words["server"] = f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+
+
+def good_programs(place: Place) -> None:
+    """Have programs of the right version, which do nothing."""
+    for name in PROGRAMS:
+        printed = f"etcd Version: {ETCD}" if name == "etcd" else f"Kubernetes v{KUBERNETES}"
+        write_program(place.here / "bin" / name, f"echo '{printed}'")
+
+
+def full_cache(place: Place) -> None:
+    _fill(place, place.root / "cache", files=1)
+
+
+def full_state(place: Place) -> None:
+    _fill(place, place.root / "state", files=1)
+
+
+def full_temporary(place: Place) -> None:
+    # Room for the file that Python tries a folder with, since it looks elsewhere where there is none.
+    _fill(place, place.root / "tmp", files=3)
+
+
+def _fill(place: Place, folder: Path, *, files: int) -> None:
+    """Have a folder be a disk with room for so many files, itself counted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size=1m,nr_inodes={files}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a disk that is full")
+    place.ends.append(lambda: subprocess.run(["umount", "-l", str(folder)], check=True))
 
 
 def docker(place: Place) -> None:

@@ -95,9 +95,6 @@ def test_the_gate_has_twins(files: FakeCluster, monkeypatch: pytest.MonkeyPatch)
     assert files.run("-k", "test_passes").ret == FAILED
     monkeypatch.setenv("PYTEST_ISTIO_GATE", "no")
     assert files.run("-k", "test_passes").ret == PASSED
-    monkeypatch.setenv("PYTEST_ISTIO_GATE", "perhaps")
-    result = files.run("-k", "test_passes")
-    result.stderr.fnmatch_lines(["ERROR: PYTEST_ISTIO_GATE: 'perhaps' is neither yes nor no"])
 
 
 FEATURES = """
@@ -201,9 +198,3 @@ def test_the_bundled_checks_are_known_without_being_collected() -> None:
     assert declared.names == {line.split()[0] for line in listed}
     features = {feature for line in listed for feature in re.findall(r"\[(.*)\]$", line)}
     assert declared.features == {each for feature in features for each in feature.split(", ")}
-
-
-def test_a_feature_of_no_shape_is_refused(files: FakeCluster) -> None:
-    result = files.run("--istio-unsupported=Not A Feature")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --istio-unsupported: * is not a feature such as *"])
