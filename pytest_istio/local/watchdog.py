@@ -66,9 +66,11 @@ def _be_supervisor(watchdog: int, supervise: Callable[[], None], clean_up: Calla
 def _kill_descendants() -> None:
     """Kill this process's children until there are none, each time with those of the killed ones."""
     while left := children():
+        # All before any is waited for: on a busy machine the end of a big process takes a while.
         for pid in left:
             # The event loop may have waited for it already.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for pid in left:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)

@@ -18,6 +18,7 @@ from pytest_istio.clusters.kind import KindProvider
 from pytest_istio.clusters.kind_folder import folders
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.client import Kube
+from pytest_istio.kube.polling import until
 from pytest_istio.kube.readiness import condition
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
@@ -57,6 +58,21 @@ def test_a_cluster_from_creation_to_cleanup(
         assert kind.cleanup() == [cluster.name]
     assert containers(cluster.name) == []
     assert not cluster.kubeconfig.exists()
+
+
+def test_a_cluster_whose_node_is_stopped_is_lost(node_image: str) -> None:
+    provider = KindProvider()
+    cluster = provider.start(Settings(istio_version="1.0.5", kind_image=node_image), Silent())
+    try:
+        assert provider.trouble is None
+        subprocess.run(["docker", "kill", f"{cluster.name}-control-plane"], check=True, capture_output=True)
+        trouble = until(lambda: provider.trouble, bool, timeout=180)
+        assert trouble
+        assert trouble.startswith("The cluster is lost: GET /readyz: no answer from the API server")
+        assert f"docker ps -a --filter label=io.x-k8s.kind.cluster={cluster.name}" in trouble
+    finally:
+        provider.stop(cluster, keep=False)
+    assert containers(cluster.name) == []
 
 
 def _judge(cluster: Cluster) -> None:
