@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.paths import suites_folder
-from tests.kube.weather import EXEC_FAULTS, FAULTS, WATCH_FAULTS
 from tests.plugin import rough_cluster
 from tests.plugin.conftest import REPOSITORY
 
@@ -39,5 +38,4 @@ def test_smoke_passes_in_any_weather(
     others = {check["id"]: check["outcome"] for check in checks if check["outcome"] != "passed"}
     assert set(others.values()) <= {"skipped", "not applicable"}
     seen = json.loads((pytester.path / "seen.json").read_text())
-    assert sum(seen.values()) > 50
-    assert set(FAULTS) <= set(seen) <= {*FAULTS, *WATCH_FAULTS, *EXEC_FAULTS}
+    assert sum(seen.values()) > 30
