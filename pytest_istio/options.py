@@ -209,8 +209,9 @@ OPTIONS = (
         field="cluster",
         metavar="{auto,kind,existing,local}",
         convert=_choice("auto", "kind", "existing", "local"),
-        help="Where Kubernetes comes from. auto: existing if a context is named, else kind if a container "
-        "engine answers, else local (embedded, no containers, so a rehearsal). Default: auto.",
+        help="Where Kubernetes comes from. auto: existing if a context or kubeconfig is named, "
+        "else kind if a container engine answers, else local (embedded, no containers, so a rehearsal). "
+        "Default: auto.",
     ),
     Option(
         name="context",

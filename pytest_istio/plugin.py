@@ -13,7 +13,6 @@ import pytest
 
 from pytest_istio import reading
 from pytest_istio.errors import PytestIstioError
-from pytest_istio.findings import one_line
 from pytest_istio.fixtures import (
     _istio_mesh_shared,
     _istio_prerequisites,
@@ -83,6 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if settings and settings.istio_version:
             _register_run(config, settings)
     except PytestIstioError as error:
+        from pytest_istio.findings import one_line
+
         raise pytest.UsageError(one_line(str(error))) from error
 
 
