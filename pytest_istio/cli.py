@@ -77,11 +77,11 @@ def _list(_chosen: argparse.Namespace) -> None:
 
 def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.istio.images import images
-    from pytest_istio.options import registry
     from pytest_istio.settings import Settings
+    from pytest_istio.values import to_registry
 
     try:
-        registries = tuple(registry(each, Path()) for each in chosen.image_registry)
+        registries = tuple(to_registry(each, Path()) for each in chosen.image_registry)
     except ValueError as error:
         raise PytestIstioError(f"--image-registry: {error}") from None
     asked = Settings(

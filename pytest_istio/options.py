@@ -1,154 +1,15 @@
-"""The options, as a table: each is a row, and its value is checked here, before anything is started."""
+"""The options, as a table: each is a row, and its value is checked when it is read."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable  # noqa: TC003 (a field's type is looked up)
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path  # noqa: TC003 (a field's type is looked up)
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from pytest_istio.timeouts import Timeouts
+from pytest_istio import values
 
-__all__ = ["OPTIONS", "Option", "registry"]
-
-VERSION = re.compile(r"\d+\.\d+\.\d+")
-CHECK = re.compile(r"[A-Z]{2,4}-\d{3}(\[.+\])?")
-REPOSITORY = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*")
-# RFC 1123, what the API server demands of a namespace's name.
-LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-def _version(value: str, _folder: Path) -> str:
-    if not VERSION.fullmatch(value):
-        raise ValueError("is not a version such as 1.0.5")
-    return value
-
-
-def _namespace(value: str, _folder: Path) -> str:
-    if not LABEL.fullmatch(value):
-        raise ValueError("is not a namespace: lower-case letters, digits and '-', at most 63")
-    return value
-
-
-def _namespaced(value: str, _folder: Path) -> tuple[str, str]:
-    namespace, _, name = value.partition("/")
-    if not (LABEL.fullmatch(namespace) and LABEL.fullmatch(name)):
-        raise ValueError("is not NAMESPACE/NAME such as istio-system/istio-ingressgateway")
-    return namespace, name
-
-
-def _text(value: str, _folder: Path) -> str:
-    return value
-
-
-def _choice(*choices: str) -> Callable[[str, Path], str]:
-    def convert(value: str, _folder: Path) -> str:
-        if value not in choices:
-            raise ValueError(f"is none of {', '.join(choices)}")
-        return value
-
-    return convert
-
-
-def _yes(value: str, _folder: Path) -> bool:
-    if value not in ("yes", "no"):
-        raise ValueError("is neither yes nor no")
-    return value == "yes"
-
-
-def _feature(value: str, _folder: Path) -> str:
-    if not LABEL.fullmatch(value):
-        raise ValueError("is not a feature such as automatic-injection; see `pytest-istio list`")
-    return value
-
-
-def registry(value: str, _folder: Path) -> tuple[str, str]:
-    """Return prefix and place of a mapping ``PREFIX=PLACE`` of images' names.
-
-    Raises:
-        ValueError: It is none.
-    """
-    prefix, _, place = (part.strip("/") for part in value.partition("="))
-    if not REPOSITORY.fullmatch(prefix) or not REPOSITORY.fullmatch(place):
-        raise ValueError("is not PREFIX=PLACE such as docker.io/istio=registry.example.com/istio")
-    return prefix, place
-
-
-def _skip(value: str, _folder: Path) -> tuple[str, str]:
-    name, _, reason = value.partition("=")
-    if not CHECK.fullmatch(name) or not reason.strip():
-        raise ValueError("is not ID=REASON such as 'ING-002=no gateway here'")
-    return name, reason.strip()
-
-
-def _path(value: str, folder: Path) -> Path:
-    if not value:
-        raise ValueError("is no path")
-    try:
-        return folder / Path(value).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"is in no home folder: {error}") from None
-
-
-def _existing(value: str, folder: Path) -> Path:
-    path = _path(value, folder)
-    try:
-        path.stat()
-    except FileNotFoundError:
-        raise ValueError(f"does not exist (looked for {path})") from None
-    except OSError as error:
-        raise ValueError(f"cannot be used: {error.strerror} (looked for {path})") from None
-    return path
-
-
-def _file(value: str, folder: Path) -> Path:
-    path = _existing(value, folder)
-    if not path.is_file():
-        raise ValueError(f"is no file (looked at {path})")
-    return path
-
-
-def _folder(value: str, folder: Path) -> Path:
-    path = _existing(value, folder)
-    if not path.is_dir():
-        raise ValueError(f"is no folder (looked at {path})")
-    return path
-
-
-def _report(value: str, folder: Path) -> Path:
-    from pytest_istio.report.writers import check
-
-    path = _path(value, folder)
-    check(path)
-    return path
-
-
-def _docker_config(value: str, folder: Path) -> Path:
-    from pytest_istio.istio.pull_secret import read
-
-    path = _existing(value, folder)
-    read(path)
-    return path
-
-
-def _nodes(value: str, _folder: Path) -> int:
-    if not re.fullmatch(r"[1-9]", value):
-        raise ValueError("is not a number from 1 to 9")
-    return int(value)
-
-
-def _timeouts(value: str, _folder: Path) -> Timeouts:
-    from pytest_istio.timeouts import Timeouts
-
-    try:
-        factor = float(value)
-    except ValueError:
-        factor = 0.0
-    if not 0 < factor <= 100:  # noqa: PLR2004 (also keeps out inf and nan)
-        raise ValueError("is not a number above 0, at most 100")
-    return Timeouts().scaled(factor)
+__all__ = ["OPTIONS", "Option"]
 
 
 class Option(NamedTuple):
@@ -201,14 +62,14 @@ OPTIONS = (
         name="version",
         field="istio_version",
         metavar="X.Y.Z",
-        convert=_version,
+        convert=values.to_version,
         help="Istio release to check; without it the checks are skipped.",
     ),
     Option(
         name="cluster",
         field="cluster",
         metavar="{auto,kind,existing,local}",
-        convert=_choice("auto", "kind", "existing", "local"),
+        convert=values.to_choice("auto", "kind", "existing", "local"),
         help="Where Kubernetes comes from. auto: existing if a context or kubeconfig is named, "
         "else kind if a container engine answers, else local (embedded, no containers, so a rehearsal). "
         "Default: auto.",
@@ -217,14 +78,14 @@ OPTIONS = (
         name="context",
         field="context",
         metavar="NAME",
-        convert=_text,
+        convert=values.to_text,
         help="Context of an existing cluster; named, so that no other one is touched.",
     ),
     Option(
         name="allow-context",
         field="allowed_contexts",
         metavar="NAME",
-        convert=_text,
+        convert=values.to_text,
         help="Context on whose cluster Istio may be installed, and removed again. May be repeated.",
         many=True,
     ),
@@ -232,21 +93,21 @@ OPTIONS = (
         name="kubeconfig",
         field="kubeconfig",
         metavar="FILE",
-        convert=_file,
+        convert=values.to_file,
         help="Kubeconfig of an existing cluster, if it is not in the usual place.",
     ),
     Option(
         name="namespace",
         field="namespace",
         metavar="NAME",
-        convert=_namespace,
+        convert=values.to_namespace,
         help="Namespace of the control plane. Default: istio-system.",
     ),
     Option(
         name="use-installed",
         field="use_installed",
         metavar="yes",
-        convert=_yes,
+        convert=values.to_yes,
         help="Test the Istio that is on the existing cluster; nothing of it is installed or changed.",
         switch=True,
     ),
@@ -254,14 +115,14 @@ OPTIONS = (
         name="gateway",
         field="gateway",
         metavar="NAMESPACE/NAME",
-        convert=_namespaced,
+        convert=values.to_namespaced,
         help="Service and Deployment of the installed ingress gateway, where it is not the usual one.",
     ),
     Option(
         name="image-registry",
         field="image_registries",
         metavar="PREFIX=PLACE",
-        convert=registry,
+        convert=values.to_registry,
         help="Take the images whose names begin with PREFIX, such as docker.io/istio, from a mirror. "
         "May be repeated; in the environment separated by commas.",
         many=True,
@@ -271,7 +132,7 @@ OPTIONS = (
         name="image-pull-secret",
         field="image_pull_secret",
         metavar="FILE",
-        convert=_docker_config,
+        convert=values.to_docker_config,
         help="Docker config with credentials for the images' registries, made a Secret wherever the run's "
         "pods are; the file is not printed or reported.",
     ),
@@ -279,14 +140,14 @@ OPTIONS = (
         name="client-image",
         field="client_image",
         metavar="IMAGE",
-        convert=_text,
+        convert=values.to_text,
         help="Image with curl for asking from inside the mesh, where the application has no client.",
     ),
     Option(
         name="keep",
         field="keep",
         metavar="{never,failed,always}",
-        convert=_choice("never", "failed", "always"),
+        convert=values.to_choice("never", "failed", "always"),
         help="Whether a cluster that the run made stays, so that one can look into it. Default: never.",
         pytest_kind="keep_cluster",
     ),
@@ -294,7 +155,7 @@ OPTIONS = (
         name="reuse",
         field="reuse",
         metavar="yes",
-        convert=_yes,
+        convert=values.to_yes,
         help="Take the kind cluster that an earlier run has kept, if it is as this run would make it, and "
         "keep it for the next one, which saves the set-up.",
         switch=True,
@@ -303,14 +164,14 @@ OPTIONS = (
         name="manifests",
         field="manifests",
         metavar="PATH",
-        convert=_existing,
+        convert=values.to_existing,
         help="Rendered YAML of Istio, file or folder, to check just these bytes. Default: the bundled set.",
     ),
     Option(
         name="addon",
         field="addons",
         metavar="NAME",
-        convert=_text,
+        convert=values.to_text,
         many=True,
         help="What the release's chart installs only when asked to, such as grafana, beside the bundled set.",
     ),
@@ -318,7 +179,7 @@ OPTIONS = (
         name="injection",
         field="injection",
         metavar="{manual,automatic}",
-        convert=_choice("manual", "automatic"),
+        convert=values.to_choice("manual", "automatic"),
         help="How bookinfo gets sidecars: written into its manifests, or by the admission webhook. "
         "Default: manual.",
     ),
@@ -326,7 +187,7 @@ OPTIONS = (
         name="profile",
         field="profile",
         metavar="{smoke,readonly,core,extended}",
-        convert=_choice("smoke", "readonly", "core", "extended"),
+        convert=values.to_choice("smoke", "readonly", "core", "extended"),
         help="Which checks run: a first answer, those that only look, what every mesh must do, or all of "
         "them. Default: core.",
     ),
@@ -334,7 +195,7 @@ OPTIONS = (
         name="report",
         field="reports",
         metavar="FILE",
-        convert=_report,
+        convert=values.to_report,
         help="Write the conformance report here; .yaml or .json says in which form. May be repeated.",
         many=True,
     ),
@@ -342,7 +203,7 @@ OPTIONS = (
         name="skip",
         field="skips",
         metavar="ID=REASON",
-        convert=_skip,
+        convert=values.to_skip,
         help="Leave out a check, which the report then gives with this reason. May be repeated.",
         many=True,
     ),
@@ -350,7 +211,7 @@ OPTIONS = (
         name="unsupported",
         field="unsupported",
         metavar="FEATURE",
-        convert=_feature,
+        convert=values.to_feature,
         help="Leave out the checks of a feature that the cluster does not claim; told in the report. "
         "May be repeated.",
         many=True,
@@ -359,7 +220,7 @@ OPTIONS = (
         name="disruptive",
         field="disruptive",
         metavar="{auto,never,always}",
-        convert=_choice("auto", "never", "always"),
+        convert=values.to_choice("auto", "never", "always"),
         help="Whether checks run that take something away from others on the cluster. auto: only on a "
         "cluster that the run made. Default: auto.",
     ),
@@ -367,7 +228,7 @@ OPTIONS = (
         name="gate",
         field="gate",
         metavar="yes",
-        convert=_yes,
+        convert=values.to_yes,
         help="Fail (exit code 1) unless a check passed, none was blocked, and the run was no rehearsal.",
         switch=True,
     ),
@@ -375,14 +236,14 @@ OPTIONS = (
         name="timeout-factor",
         field="timeouts",
         metavar="NUMBER",
-        convert=_timeouts,
+        convert=values.to_timeouts,
         help="Multiplies every bound on waiting, for slow machines. Default: 1.",
     ),
     Option(
         name="kube-binaries",
         field="kube_binaries",
         metavar="FOLDER",
-        convert=_folder,
+        convert=values.to_folder,
         help="Programs of the Kubernetes control plane for the local cluster, to save the download.",
         cluster="local",
     ),
@@ -390,7 +251,7 @@ OPTIONS = (
         name="kind-image",
         field="kind_image",
         metavar="IMAGE",
-        convert=_text,
+        convert=values.to_text,
         help="Node image for kind, so the Kubernetes version. Default: one that the Istio version supports.",
         pytest_kind="kind_image",
         cluster="kind",
@@ -399,7 +260,7 @@ OPTIONS = (
         name="kind-name",
         field="kind_name",
         metavar="NAME",
-        convert=_namespace,
+        convert=values.to_namespace,
         help="Name of the cluster that kind makes. Default: a new one each time, so that runs do not meet.",
         pytest_kind="cluster_name",
         cluster="kind",
@@ -408,7 +269,7 @@ OPTIONS = (
         name="kind-nodes",
         field="kind_nodes",
         metavar="NUMBER",
-        convert=_nodes,
+        convert=values.to_nodes,
         help="Nodes of the cluster that kind makes, the first with the control plane. Default: 1.",
         cluster="kind",
     ),
@@ -416,7 +277,7 @@ OPTIONS = (
         name="kind-config",
         field="kind_config",
         metavar="FILE",
-        convert=_file,
+        convert=values.to_file,
         help="kind's own configuration file, for what has no option here; the gateway's ports are added.",
         cluster="kind",
     ),
@@ -424,7 +285,7 @@ OPTIONS = (
         name="kind-program",
         field="kind_program",
         metavar="FILE",
-        convert=_file,
+        convert=values.to_file,
         help="kind's program. Default: that on PATH, else the official download, checked.",
         pytest_kind="kind_bin",
         cluster="kind",
