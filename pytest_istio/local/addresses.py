@@ -28,6 +28,7 @@ __all__ = [
     "Plan",
     "application_host",
     "is_cluster_address",
+    "listening_host",
     "resolve",
     "wire",
     "wire_host",
@@ -117,6 +118,16 @@ def _embedded() -> bool:
 def wire_host(host: str) -> str:
     """Return the loopback address at which a literal cluster address is served, any other host as it is."""
     return _loopback(host) if _embedded() else host
+
+
+def listening_host(ip: str) -> str:
+    """Return where a program listens that all of its pod's addresses are to reach.
+
+    Args:
+        ip: The pod's address. A container has the pod's loopback as well, to which ports are forwarded; a
+            process of the embedded cluster shares its host's with all others.
+    """
+    return ip if _embedded() else "0.0.0.0"  # noqa: S104 (within the pod)
 
 
 def wire_port(port: int) -> int:

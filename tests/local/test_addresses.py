@@ -32,6 +32,7 @@ def test_every_function_is_the_identity_outside_the_embedded_cluster(monkeypatch
     assert addresses.wire("details", 9080) == ("details", 9080)
     assert addresses.resolve("details") == ("details",)
     assert addresses.application_host("10.160.0.7") == "10.160.0.7"
+    assert addresses.listening_host("10.160.0.7") == "0.0.0.0", "so that ports can be forwarded to the pod"
 
 
 @pytest.mark.usefixtures("hosts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.local.addresses import listening_host
 from pytest_istio.local.images.pilot import routes, tls
 from pytest_istio.local.images.pilot.envoy import address, discovered_routes, filter_chain, http_manager
 from pytest_istio.local.images.pilot.listeners import TLS_INSPECTOR
@@ -96,7 +97,7 @@ def _chain(name: str, server: Server) -> Json | None:
 def _listener(proxy: Proxy, port: int, chains: list[Json]) -> Json:
     listener: Json = {
         "name": f"0.0.0.0_{port}",
-        "address": address(proxy.ip, port),
+        "address": address(listening_host(proxy.ip), port),
         "traffic_direction": "OUTBOUND",
         "filter_chains": chains,
     }
