@@ -33,12 +33,12 @@ def capacity_problems(kube: Kube, objects: Iterable[Object], *, timeout: float) 
     """
     nodes = _ready_nodes(kube, timeout)
     if not nodes:
-        names = [each["metadata"]["name"] for each in kube.list("v1", "Node")]
+        unfit = [f"{each['metadata']['name']}: {_why_unfit(each)}" for each in kube.list("v1", "Node")]
         return (
             finding(
                 "the cluster's nodes",
                 expected="one that is Ready and takes pods",
-                seen=f"{', '.join(names)}: not Ready, or cordoned" if names else "no node",
+                seen="; ".join(unfit) or "no node",
                 cause="the node is still joining, its network is not set up, or it was cordoned",
                 look="kubectl describe nodes",
             ),
@@ -62,6 +62,13 @@ def _ready_nodes(kube: Kube, timeout: float) -> list[Object]:
 def _usable(node: Object) -> bool:
     ready = readiness.condition(node, "Ready")
     return ready is not None and ready["status"] == "True" and not node["spec"].get("unschedulable")
+
+
+def _why_unfit(node: Object) -> str:
+    if node["spec"].get("unschedulable"):
+        return "cordoned"
+    ready = readiness.condition(node, "Ready") or {}
+    return ": ".join(filter(None, ["not Ready", ready.get("reason"), ready.get("message")]))
 
 
 def _pods(objects: Iterable[Object]) -> Iterable[tuple[str, Amounts]]:

@@ -50,7 +50,9 @@ class Cluster(FakeKube):
 def node(*, memory: str = "4Gi", ready: str = "True", **spec: object) -> Object:
     status = {
         "allocatable": {"cpu": "2", "memory": memory},
-        "conditions": [{"type": "Ready", "status": ready}],
+        "conditions": [
+            {"type": "Ready", "status": ready, "reason": "KubeletNotReady", "message": "no network"}
+        ],
     }
     return obj("Node", "one", namespace=None, spec=spec, status=status)
 
@@ -151,8 +153,8 @@ def test_what_is_left_of_an_istio_is_named() -> None:
      ((node(memory="2Gi"),), "2049Mi", 1, "2049 MiB free for all pods"),
      ((node(memory="4Gi"),), "2Gi", 3, "6144 MiB free for all pods"),
      (TWO, "3Gi", 1, "a node with 3072 MiB free"),
-     ((node(ready="False"),), "1Mi", 1, "one: not Ready"),
-     ((node(unschedulable=True),), "1Mi", 1, "cordoned")],
+     ((node(ready="False"),), "1Mi", 1, "one: not Ready: KubeletNotReady: no network"),
+     ((node(unschedulable=True),), "1Mi", 1, "seen:     one: cordoned")],
 )  # fmt: skip
 def test_room_is_counted_for_all_pods_and_for_the_largest(
     objects: tuple[Object, ...], request_: str, replicas: int, said: str | None
