@@ -43,6 +43,8 @@ class Screen:
                 if reporter.isatty:
                     reporter.rewrite("", erase=True)
                     reporter.rewrite("")
+                else:
+                    self._end_line(reporter)
                 reporter.write_line(text)
                 # A pipe's reader, such as a CI's log, is to see it when it happens, too.
                 reporter.flush()
@@ -56,6 +58,14 @@ class Screen:
                 reporter.rewrite(text[: self._config.get_terminal_writer().fullwidth - 1], erase=True)
         else:
             self.line(text)
+
+    def _end_line(self, reporter: TerminalReporter) -> None:
+        """End the line on which results of tests are shown."""
+        reporter.ensure_newline()
+        writer = self._config.get_terminal_writer()
+        if writer.width_of_current_line:
+            # For the results of pytest-xdist's workers pytest has not noted that the line is open.
+            writer.line()
 
     @property
     def _reporter(self) -> TerminalReporter | None:
