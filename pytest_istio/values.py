@@ -34,8 +34,8 @@ __all__ = [
     "to_yes",
 ]
 
-VERSION = re.compile(r"\d+\.\d+\.\d+")
-CHECK = re.compile(r"[A-Z]{2,4}-\d{3}(\[.+\])?")
+VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+CHECK = re.compile(r"[A-Z]{2,4}-[0-9]{3}(\[.+\])?")
 REPOSITORY = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*")
 # RFC 1123, what the API server demands of a namespace's name.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "cluster: starts a cluster of its own; set on tests that need the Kubernetes programs.",
-        "faults: runs the suites on a cluster with a fault in it; some twenty minutes for all of them.",
+        "faults: runs the suites on a cluster with a fault in it; a quarter of an hour for all of them.",
     ):
         config.addinivalue_line("markers", marker)
 
