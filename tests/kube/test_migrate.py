@@ -7,12 +7,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_istio.errors import ManifestError
-from pytest_istio.kube.manifests import load, parse
+from pytest_istio.kube.manifests import load
 from pytest_istio.kube.migrate import Migrated, _rules, migrate
 from pytest_istio.kube.objects import Ref
 from tests.istio.reference import reference
@@ -36,7 +37,7 @@ SERVED = {
 
 def migrated(text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Migrate one object and return it with the changes that were told."""
-    (given,), _ = parse(text, origin="test")
+    given = yaml.safe_load(text)
     before = copy.deepcopy(given)
     found = migrate([given], SERVED)
     assert given == before
@@ -276,16 +277,13 @@ def test_what_is_served_stays_untouched_but_for_an_empty_spec() -> None:
 
 
 def test_what_an_older_server_has_stays_untouched() -> None:
-    objects, _ = parse(DEPLOYMENT, origin="test")
+    objects = [yaml.safe_load(DEPLOYMENT)]
     assert migrate(objects, {("extensions/v1beta1", "Deployment")}).objects == tuple(objects)
 
 
 def test_kinds_of_the_crds_among_the_objects_count_as_served() -> None:
-    objects, _ = parse(
-        CRD
-        + "  version: v1alpha3\n---\n{apiVersion: example.com/v1alpha3, kind: Thing, metadata: {name: a}}",
-        origin="test",
-    )
+    thing = {"apiVersion": "example.com/v1alpha3", "kind": "Thing", "metadata": {"name": "a"}}
+    objects = [yaml.safe_load(CRD + "  version: v1alpha3"), thing]
     assert len(migrate(objects, SERVED).rewrites) == 1
 
 
@@ -325,7 +323,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_rewritten_is_named_with_the_reason(name: str) -> None:
     text, message = REFUSED[name]
-    objects, _ = parse(text, origin="test")
+    objects = list(yaml.safe_load_all(text))
     with pytest.raises(ManifestError) as caught:
         migrate(objects, SERVED)
     assert message in str(caught.value)
