@@ -111,14 +111,18 @@ def _run(session: pytest.Session, fault: dict[str, Any]) -> list[dict[str, str]]
     ]
     results = Results()
     config.pluginmanager.register(results)
+    # What was observed before may not be so any more.
+    shutil.rmtree(config.stash[RUN].folder.path / "observed", ignore_errors=True)
     try:
         if not fault["live"]:
             _run_items(items)
+        elif fault["alone"]:
+            for change in fault["live"]:
+                make(config.stash[SUBJECT].mesh.kube, change)
+            _run_items(items)
         else:
-            subject = config.stash[SUBJECT]
-            with made(subject, fault["live"]):
-                # What was observed before is not so any more.
-                shutil.rmtree(subject.mesh.observed or "", ignore_errors=True)
+            with made(config.stash[SUBJECT], fault["live"]):
+                shutil.rmtree(config.stash[RUN].folder.path / "observed", ignore_errors=True)
                 _run_items(items)
     finally:
         config.pluginmanager.unregister(results)

@@ -82,8 +82,9 @@ def all_checks() -> tuple[str, ...]:
 
 
 def run(fault: Fault, checks: Collection[str], *, factor: float = FACTOR) -> Run:
-    """Run checks under a fault that is there before Istio is, on a cluster of its own."""
-    return next(_runs([(fault, checks)], factor))
+    """Run checks under a fault on a cluster of its own: there before Istio is, or not to be taken back."""
+    before = [(NOTHING, checks)] if fault.alone else []
+    return list(_runs([*before, (fault, checks)], factor))[-1]
 
 
 def run_series(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float = FACTOR) -> Iterator[Run]:
@@ -103,7 +104,10 @@ def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Iterato
         first = faults[0][0]
         if first.manifests:
             arguments.append(f"--istio-manifests={_changed_manifests(first, folder)}")
-        series = [{"name": f.name, "live": f.live, "checks": sorted(checks)} for f, checks in faults]
+        series = [
+            {"name": each.name, "live": each.live, "alone": each.alone, "checks": sorted(checks)}
+            for each, checks in faults
+        ]
         told = {"before": first.before, "series": series, "results": writing}
         with (
             os.fdopen(results, encoding="utf-8") as lines,

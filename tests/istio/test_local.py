@@ -14,6 +14,7 @@ from pytest_istio.istio.mesh import MANAGER, RUN_LABEL
 from pytest_istio.istio.namespaces import temporary_namespace
 from pytest_istio.kube.apply import apply
 from pytest_istio.kube.objects import Ref
+from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
 from pytest_istio.traffic import sample
 from tests.istio.conftest import SETTINGS
@@ -87,7 +88,9 @@ def test_the_rest_of_the_control_plane_answers(local: Installed) -> None:
 
 
 def test_productpage_answers_inside_the_mesh(local: Installed) -> None:
-    answer = local.bookinfo.request_inside("/productpage")
+    answer = until(
+        lambda: local.bookinfo.request_inside("/productpage"), lambda seen: seen.status == 200, timeout=30
+    )
     assert answer.status == 200
     assert "<title>Simple Bookstore App</title>" in answer.text
     assert local.bookinfo.request_inside("/no-such-path").status == 404
@@ -126,6 +129,8 @@ def test_bookinfo_can_be_injected_by_the_webhook_and_taken_away(local: Installed
     found = application.deploy(automatic, "elsewhere", progress=Silent())
     assert found.troubles == ()
     assert observations.bookinfo_pods_ready(automatic, "elsewhere") == ()
-    assert found.request_inside("/productpage").status == 200
+    # Its sidecars may still be getting their configuration.
+    answer = until(lambda: found.request_inside("/productpage"), lambda seen: seen.status == 200, timeout=30)
+    assert answer.status == 200
     found.remove(progress=Silent())
     assert local.mesh.kube.find("v1", "Namespace", "elsewhere") is None
