@@ -35,7 +35,7 @@ TIMEOUTS = replace(
     sidecar_sync=30.0,
     gateway_answer=30.0,
     gateway_address=20.0,
-    consistency=20.0,
+    consistency=60.0,
 )
 SETTINGS = Settings(
     istio_version="1.0.5",
