@@ -134,4 +134,6 @@ def of_istio(kube: Kube) -> dict[str, object]:
         ("v1", "Secret"),
     ):
         found += kube.list(*kind, "istio-system")
-    return {each["metadata"]["uid"]: each.get("spec") or each.get("webhooks") for each in found}
+    # What is about to go, such as the pods of a Deployment that a test had changed, may do so meanwhile.
+    lasting = [each for each in found if "deletionTimestamp" not in each["metadata"]]
+    return {each["metadata"]["uid"]: each.get("spec") or each.get("webhooks") for each in lasting}
