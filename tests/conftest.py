@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.errors import ClusterError
+from pytest_istio.kube.client import Kube
 from pytest_istio.local.binaries import find_binaries
+from pytest_istio.local.controlplane import running_control_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,3 +76,12 @@ def kube_binaries(pytestconfig: pytest.Config) -> Mapping[str, Path]:
         return find_binaries(Path(folder) if folder else None, _Shown(pytestconfig))
     except ClusterError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def kube(kube_binaries: Mapping[str, Path]) -> Iterator[Kube]:
+    """A client of a control plane without nodes."""
+    with running_control_plane(kube_binaries) as plane:
+        kube = Kube.connect(plane.kubeconfig)
+        yield kube
+        kube.close()

@@ -81,10 +81,8 @@ def await_whole(subject: Subject) -> None:
 
 def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:
     """Make a change, and return what takes it back."""
-    before = Remembered(kube)
     if "create" in change:
         ref = Ref.of(change["create"])
-        before.remember(ref)
         kube.create(change["create"])
         return lambda: _unmake(kube, ref)
     ref = _ref(kube, change["object"], change.get("in"))
@@ -92,6 +90,7 @@ def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:
         return INJECTORS[change["injector"]](kube, ref).stop
     if "post" in change:
         return _post(kube, ref, change["post"])
+    before = Remembered(kube)
     before.remember(ref)
     if change.get("delete"):
         _unmake(kube, ref)

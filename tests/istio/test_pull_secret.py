@@ -13,15 +13,13 @@ from pytest_istio import bookinfo
 from pytest_istio.errors import BadSettingError
 from pytest_istio.istio import install, leftovers, pull_secret, sources
 from pytest_istio.istio.namespaces import temporary_namespace
-from pytest_istio.kube.client import Kube
-from pytest_istio.local.controlplane import running_control_plane
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from pytest_istio.kube.client import Kube
     from pytest_istio.kube.objects import Object
 
 SECRET = "c29tZWJvZHk6c2VjcmV0"
@@ -34,15 +32,6 @@ def file(tmp_path: Path) -> Path:
     written = tmp_path / "config.json"
     written.write_text(json.dumps(CONFIG))
     return written
-
-
-@pytest.fixture(scope="module")
-def kube(kube_binaries: Mapping[str, Path]) -> Iterator[Kube]:
-    """A cluster without nodes."""
-    with running_control_plane(kube_binaries) as plane:
-        kube = Kube.connect(plane.kubeconfig)
-        yield kube
-        kube.close()
 
 
 @pytest.mark.parametrize(
