@@ -63,12 +63,13 @@ def test_exec_passes_streams_and_the_exit_code(namespace: Namespace, web: str) -
     script = "echo out; echo err >&2; exit 5"
     done = namespace.kubectl("exec", web, "--", "sh", "-c", script, check=False)
     assert (done.stdout, done.returncode) == ("out\n", 5)
-    assert done.stderr.splitlines()[0] == "err"
+    assert "err" in done.stderr.splitlines()
     much = "x" * 1_000_000
     assert namespace.kubectl("exec", "-i", web, "--", "cat", stdin=much).stdout == much
     done = namespace.kubectl("exec", web, "--", "no-such-command", check=False)
     assert done.returncode == 127
-    assert done.stderr.startswith('cannot run "no-such-command" in the container: No such file')
+    # Not only: kubectl on a busy machine itself remarks on a message that came before its streams stood.
+    assert 'cannot run "no-such-command" in the container: No such file' in done.stderr
 
 
 def test_exec_at_a_terminal(namespace: Namespace, web: str) -> None:
