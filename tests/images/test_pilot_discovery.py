@@ -156,6 +156,15 @@ def test_routes_wait_for_the_clusters_they_lead_to() -> None:
     assert poll(discovery, version=old)[0] == 200
 
 
+def test_routes_wait_no_longer_for_a_poll_for_clusters_that_got_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    discovery = shown()
+    poll(discovery, "clusters")
+    old = poll(discovery)[1]
+    discovery.show(given.mesh(*given.BOOKINFO, given.ALL_SUBSETS, given.reviews_to(("v1", 100))))
+    monkeypatch.setattr(service, "_CLUSTERS_LATE", 0.1)
+    assert poll(discovery, version=old)[0] == 200
+
+
 def test_proxy_that_is_gone_is_not_told_of() -> None:
     discovery = shown()
     poll(discovery)

@@ -41,6 +41,8 @@ _HOLD = 20.0
 _REFUSED_PAUSE = 5.0
 # Routes to a cluster that a proxy does not have yet answer 503.
 _CLUSTERS_FIRST = 0.1
+# A proxy whose poll for clusters got lost asks anew after a while; routes do not wait so long for it.
+_CLUSTERS_LATE = 3.0
 # A proxy without an open poll for this long is gone.
 _GONE = 10.0
 
@@ -96,6 +98,7 @@ class Discovery:
         """Know nothing yet: every proxy waits for the first picture."""
         self._changed = threading.Condition()
         self._mesh: Mesh | None = None
+        self._shown_at = 0.0
         self._answers: dict[Key, Answer] = {}
         self._outbound: dict[bool, list[Json]] = {}
         self._sent: dict[Key, Sent] = {}
@@ -106,6 +109,7 @@ class Discovery:
         """Give the proxies a new picture."""
         with self._changed:
             self._mesh = mesh
+            self._shown_at = time.monotonic()
             self._answers = {}
             self._outbound = {}
             self._changed.notify_all()
@@ -192,7 +196,7 @@ class Discovery:
             return 0.0
         if wanted.version != has.version:
             # Its poll for clusters, which is or will soon be open, ends this wait.
-            return time.monotonic() + _HOLD
+            return self._shown_at + _CLUSTERS_LATE
         return has.sent_at + _CLUSTERS_FIRST
 
     def _current(self, key: Key) -> Answer | None:
