@@ -161,11 +161,14 @@ class _Applying:
 
         self._progress.waiting(f"{len(objects)} objects to be accepted by the API server")
         self._bring(stages.get("Namespace", ()))
-        defining = self._start(crds)
+        awaited, others = _parted_by_use(crds, stages.get("custom", ()))
+        # The server establishes them one after the other, in this order.
+        defining = self._start([*awaited, *others])
         natives = self._beside.submit(self._bring_natives, stages)
         self._finish(defining)
-        self._await_established(crds)
+        self._await_established(awaited)
         self._bring(stages.get("custom", ()))
+        self._await_established(others)
         natives.result()
         self._bring(stages.get("webhook", ()))
         return self._compared(objects, before)
@@ -240,6 +243,16 @@ def _stage(kind: str) -> str:
     if kind in WEBHOOKS:
         return "webhook"
     return "workload" if kind in WORKLOADS else "other"
+
+
+def _parted_by_use(crds: Iterable[Object], custom: Iterable[Object]) -> tuple[list[Object], list[Object]]:
+    """Return the definitions for which custom resources wait, and the others."""
+    kinds = {(obj["apiVersion"], obj["kind"]) for obj in custom}
+    parts: tuple[list[Object], list[Object]] = ([], [])
+    for crd in crds:
+        used = any((found.api_version, found.kind) in kinds for found in defined_by(crd))
+        parts[0 if used else 1].append(crd)
+    return parts
 
 
 def _may_pass(error: BaseException) -> bool:
