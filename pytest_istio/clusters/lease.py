@@ -1,4 +1,7 @@
-"""The record in an existing cluster that a run uses it: a Lease, renewed as long as the run lives."""
+"""The record in an existing cluster that a run uses it: a Lease, renewed as long as the run lives.
+
+All times in it are the API server's: the clocks of those who use the cluster may differ.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ class Owner:
     Attributes:
         run: The run's name.
         holder: The user and the process.
-        since: When it began, by the API server's clock.
-        claimed_until: When the run's claim ends unless it renews its Lease.
+        since: When it began.
+        left: Seconds until its claim ends unless it renews its Lease.
         kept: Whether what it installed was told to stay.
         istio_version: What it installed.
         use_installed: Whether it installed nothing, and tested what was there.
@@ -48,7 +51,7 @@ class Owner:
     run: str
     holder: str
     since: str
-    claimed_until: datetime
+    left: float
     kept: bool
     istio_version: str
     use_installed: bool = False
@@ -56,7 +59,7 @@ class Owner:
     @property
     def alive(self) -> bool:
         """Whether the run goes on, for all that is known."""
-        return not self.kept and datetime.now(timezone.utc) < self.claimed_until
+        return not self.kept and self.left > 0
 
 
 class Lease:
@@ -77,6 +80,7 @@ class Lease:
         Raises:
             ClusterError: Another run was quicker.
         """
+        now = _now(kube)
         lease = {
             "apiVersion": KIND[0],
             "kind": KIND[1],
@@ -93,8 +97,8 @@ class Lease:
             "spec": {
                 "holderIdentity": f"{getpass.getuser()}@{socket.gethostname()}, process {os.getpid()}",
                 "leaseDurationSeconds": _SECONDS,
-                "acquireTime": _now(),
-                "renewTime": _now(),
+                "acquireTime": now,
+                "renewTime": now,
             },
         }
         try:
@@ -132,7 +136,7 @@ class Lease:
         while not self._over.wait(_RENEWAL):
             # The next turn may come through; who looks takes the run for dead only after four.
             with suppress(KubeError):
-                self._patch({"spec": {"renewTime": _now()}})
+                self._patch({"spec": {"renewTime": _now(self._kube)}})
 
     def _patch(self, change: Object) -> None:
         self._kube.patch(*KIND, NAME, NAMESPACE, change)
@@ -150,7 +154,7 @@ def owner(kube: Kube) -> Owner | None:
         run=annotations[RUN_LABEL],
         holder=spec["holderIdentity"],
         since=metadata["creationTimestamp"],
-        claimed_until=renewed + timedelta(seconds=spec["leaseDurationSeconds"]),
+        left=(renewed + timedelta(seconds=spec["leaseDurationSeconds"]) - kube.now()).total_seconds(),
         kept=KEPT in annotations,
         istio_version=annotations[VERSION],
         use_installed=USE_INSTALLED in annotations,
@@ -164,14 +168,13 @@ def remove_lease(kube: Kube) -> None:
 
 def in_use(found: Owner) -> str:
     """Return the message that a cluster belongs to another run."""
-    left = (found.claimed_until - datetime.now(timezone.utc)).total_seconds()
     return (
         f"The cluster is in use: {found.holder} began {found.run} on it at {found.since}; wait for its end. "
-        f"If it was killed, its claim runs out at {found.claimed_until:%H:%M:%S} UTC: try again in "
-        f"{max(left, 0) + 1:.0f} s, and what it has left is taken away. "
+        f"If it was killed, its claim runs out in {max(found.left, 0) + 1:.0f} s; what it has left is then "
+        "taken away by the next run. "
         f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
     )
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _now(kube: Kube) -> str:
+    return kube.now().astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")

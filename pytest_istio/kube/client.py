@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from pytest_istio.kube.watch import Event, Watch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
 
     from pytest_istio.kube.deadline import Deadline
@@ -90,6 +92,15 @@ class Kube:
         except KubeError:
             return False
         return True
+
+    def now(self) -> datetime:
+        """Return the time by the server's clock, to the second (RFC 9110, 6.6.1: ``Date``)."""
+        answer = self._connection.retried(lambda: self._connection.ask("/version"), repeatable=True)
+        answer.close()
+        try:
+            return parsedate_to_datetime(answer.headers["Date"])
+        except (KeyError, ValueError):
+            raise no_api_server(self.server, "GET /version", dict(answer.headers)) from None
 
     def request(
         self,

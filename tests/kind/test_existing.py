@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,7 @@ from pytest_istio.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import tzinfo
     from pathlib import Path
 
     from pytest_istio.kube.objects import Object
@@ -158,6 +160,23 @@ def test_a_lease_is_one_runs_and_says_what_is_left(kube: Kube, plane: ControlPla
     assert existing.cleanup(settings) == ["run-1"]
     assert lease.owner(kube) is None
     assert existing.cleanup(settings) == []
+
+
+def test_a_claim_does_not_go_by_a_hosts_clock(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # no Self before 3.11
+            return datetime.now(tz) - timedelta(hours=1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lease, "datetime", Slow)
+        mine = lease.Lease.take(kube, "run-4", "1.0.5")
+    try:
+        found = lease.owner(kube)
+        assert found
+        assert found.alive
+    finally:
+        mine.give_back()
 
 
 def test_what_a_run_and_its_istio_made_goes_and_nothing_else(kube: Kube) -> None:
