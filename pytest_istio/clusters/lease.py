@@ -170,8 +170,8 @@ def in_use(found: Owner) -> str:
     """Return the message that a cluster belongs to another run."""
     return (
         f"The cluster is in use: {found.holder} began {found.run} on it at {found.since}; wait for its end. "
-        f"If it was killed, its claim runs out in {max(found.left, 0) + 1:.0f} s; what it has left is then "
-        "taken away by the next run. "
+        f"If it was killed, try again in {max(found.left, 0) + 1:.0f} s, when its claim has run out: what it "
+        "has left is then taken away. "
         f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
     )
 

@@ -48,13 +48,18 @@ def run(folder: Path, node_image: str, *arguments: str, environment: dict[str, s
         environment: Added to this process's.
     """
     report = folder / "report.json"
-    command = [
-        sys.executable, "-m", "pytest", str(suites_folder()), "-p", "no:cacheprovider", "-p", "no:randomly",
-        "--istio-version=1.0.5", "--istio-cluster=kind", "--istio-profile=smoke",
-        f"--istio-kind-image={node_image}", f"--istio-report={report}", *arguments,
-    ]  # fmt: skip
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+        [*command(node_image), f"--istio-report={report}", *arguments],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     output = done.stdout + done.stderr
     return Done(done.returncode, output, json.loads(report.read_text()) if report.exists() else {})
+
+
+def command(node_image: str) -> list[str]:
+    """Return how the profile smoke of Istio 1.0.5 is run on kind."""
+    return [
+        sys.executable, "-m", "pytest", str(suites_folder()), "-p", "no:cacheprovider", "-p", "no:randomly",
+        "--istio-version=1.0.5", "--istio-cluster=kind", "--istio-profile=smoke",
+        f"--istio-kind-image={node_image}",
+    ]  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_istio.clusters.kind_folder import folders
 from tests.kind.conftest import containers
-from tests.kind.runs import run
+from tests.kind.runs import WITH_STAND_INS, command, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +44,29 @@ def test_without_its_images_it_fails_early_and_says_what_the_registry_answered(
     assert "docker.io/istio/pilot:1.0.5" in message
     assert "failed to resolve reference" in message or "failed to do request" in message
     assert list(folders()) == []
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["apply", "control plane"])
+def test_an_interrupted_installation_leaves_nothing(
+    node_image: str, number: signal.Signals, phase: str
+) -> None:
+    before = {"apply": "istio: preflight took", "control plane": "istio: apply took"}[phase]
+    environment = {**os.environ, **WITH_STAND_INS}
+    with subprocess.Popen(
+        command(node_image), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        assert run.stdout
+        said = [next(line for line in run.stdout if line.startswith(before))]
+        (folder,) = folders()
+        assert containers(folder.name)
+        run.send_signal(number)
+        said += run.stdout
+    assert run.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert not [line for line in said if line.startswith((f"istio: {phase} took", "Traceback"))]
+    assert list(folders()) == []
+    assert containers(folder.name) == []
 
 
 def config(folder: Path) -> str:
