@@ -72,15 +72,31 @@ def version(kube: Kube, settings: Settings) -> str:
             f"--istio-use-installed: the version of Deployment {settings.namespace}/{name} cannot be told by "
             f"its image {images[0]}; say it with --istio-version."
         )
-    raise ClusterError(
-        finding(
-            f"namespace {settings.namespace}",
-            expected="an installed Istio, as --istio-use-installed says",
-            seen="no Deployment of a control plane",
-            cause="it is in another namespace (--istio-namespace), or there is none",
-            look="kubectl get deployments --all-namespaces -l istio=pilot",
-        )
+    raise ClusterError(_no_control_plane(kube, settings.namespace))
+
+
+def _no_control_plane(kube: Kube, namespace: str) -> str:
+    """Say which control planes there are, where the one that is looked for is not among them."""
+    others = kube.list("apps/v1", "Deployment", labels="istio=pilot")
+    beside = [each for each in others if each["metadata"]["namespace"] == namespace]
+    if beside:
+        cause = "it has a revision; so far only a control plane without one can be tested"
+    elif others:
+        cause = f"it is in another namespace: --istio-namespace={others[0]['metadata']['namespace']}"
+    else:
+        cause = "there is none, or it does not bear the label istio=pilot"
+    return finding(
+        f"namespace {namespace}",
+        expected="an installed Istio, as --istio-use-installed says",
+        seen=", ".join(_with_revision(each) for each in others) or "no Deployment of a control plane",
+        cause=cause,
+        look="kubectl get deployments --all-namespaces -l istio=pilot --show-labels",
     )
+
+
+def _with_revision(deployment: Object) -> str:
+    revision = (deployment["metadata"].get("labels") or {}).get("istio.io/rev", "default")
+    return f"Deployment {'/'.join(_place(deployment))}, revision {revision}"
 
 
 def gateway(kube: Kube, settings: Settings) -> tuple[str, str] | None:

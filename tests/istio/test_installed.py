@@ -83,6 +83,25 @@ def test_the_version_is_read_off_the_image(image: str, version: str | None) -> N
     assert (found.group(1) if found else None) == version
 
 
+@pytest.mark.parametrize(
+    ("namespace", "name", "seen", "cause"),
+    [
+        ("istio-system", "istiod-canary", "istio-system/istiod-canary, revision canary", "it has a revision"),
+        ("mesh", "istiod", "mesh/istiod, revision canary", "--istio-namespace=mesh"),
+        (None, "", "no Deployment of a control plane", "there is none"),
+    ],
+)
+def test_a_control_plane_that_is_not_the_usual_one_is_named(
+    namespace: str | None, name: str, seen: str, cause: str
+) -> None:
+    metadata = {"labels": {"istio": "pilot", "istio.io/rev": "canary"}}
+    there = [obj("Deployment", name, "apps/v1", namespace, metadata=metadata)] if namespace else []
+    with pytest.raises(ClusterError) as caught:
+        installed.version(cast("Kube", FakeKube(there)), SETTINGS)
+    assert seen in str(caught.value)
+    assert cause in str(caught.value)
+
+
 def test_a_run_reads_the_version_off_the_cluster_and_changes_nothing_of_istio(
     local: Installed, tmp_path: Path
 ) -> None:
