@@ -74,37 +74,7 @@ class KindProvider:
         Raises:
             ClusterError: It cannot run here, the node image cannot be had, or kind failed; nothing is left.
         """
-        assert settings.istio_version is not None
-        with progress.phase("container engine"):
-            _check_package()
-            engine = find_engine()
-            image = settings.kind_image or default_image(settings.istio_version)
-            check_host(engine, image, settings.istio_version)
-            config = configuration(settings)
-            program = find_kind(settings.kind_program, progress)
-            _remove_abandoned(progress)
-        if engine.inspect(image) is None:
-            with progress.phase("node image"):
-                engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
-        wanted = fingerprint(engine, settings, image=image, config=config)
-        if settings.reuse:
-            with progress.phase("kept cluster"):
-                found = take_kept(wanted, settings, engine, progress)
-            if found:
-                self._folder, cluster = found
-                self._pulse = Pulse(cluster.kubeconfig, cluster.context)
-                return cluster
-        _refuse_taken(settings.kind_name, program, engine)
-        with progress.phase("cluster"):
-            self._folder, archive = _created(
-                engine, program, settings, image=image, config=config, progress=progress
-            )
-        try:
-            self._folder.fingerprint = wanted
-            cluster = _prepared(engine, self._folder, archive, settings, progress)
-        except BaseException:
-            delete_cluster(self._folder)
-            raise
+        self._folder, cluster = _kept_or_made(settings, progress)
         self._pulse = Pulse(cluster.kubeconfig, cluster.context)
         return cluster
 
@@ -144,6 +114,35 @@ def cleanup() -> list[str]:
     for folder in found:
         delete_cluster(folder)
     return [folder.name for folder in found]
+
+
+def _kept_or_made(settings: Settings, progress: Progress) -> tuple[KindFolder, Cluster]:
+    assert settings.istio_version is not None
+    with progress.phase("container engine"):
+        _check_package()
+        engine = find_engine()
+        image = settings.kind_image or default_image(settings.istio_version)
+        check_host(engine, image, settings.istio_version)
+        config = configuration(settings)
+        program = find_kind(settings.kind_program, progress)
+        _remove_abandoned(progress)
+    if engine.inspect(image) is None:
+        with progress.phase("node image"):
+            engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
+    wanted = fingerprint(engine, settings, image=image, config=config)
+    if settings.reuse:
+        with progress.phase("kept cluster"):
+            if found := take_kept(wanted, settings, engine, progress):
+                return found
+    _refuse_taken(settings.kind_name, program, engine)
+    with progress.phase("cluster"):
+        folder, archive = _created(engine, program, settings, image=image, config=config, progress=progress)
+    try:
+        folder.fingerprint = wanted
+        return folder, _prepared(engine, folder, archive, settings, progress)
+    except BaseException:
+        delete_cluster(folder)
+        raise
 
 
 def _check_package() -> None:

@@ -45,6 +45,11 @@ class RunFolder:
                 "or name another folder for temporary files with the variable TMPDIR."
             ) from error
 
+    @property
+    def observed(self) -> Path:
+        """Where observations are kept that several checks, in whatever process, share."""
+        return self.path / "observed"
+
     def remove(self) -> None:
         """Remove the folder; a worker that still writes into it loses nothing that anybody reads."""
         shutil.rmtree(self.path, ignore_errors=True)

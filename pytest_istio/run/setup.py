@@ -44,7 +44,7 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
     Raises:
         PytestIstioError: Istio cannot be applied. That it does not become ready is no error here.
     """
-    observed = run.folder.path / "observed"
+    observed = run.folder.observed
     with run.folder.lock(MESH):
         state = run.folder.read(MESH)
         if state:

@@ -112,7 +112,7 @@ def _run(session: pytest.Session, fault: dict[str, Any]) -> list[dict[str, str]]
     results = Results()
     config.pluginmanager.register(results)
     # What was observed before may not be so any more.
-    shutil.rmtree(config.stash[RUN].folder.path / "observed", ignore_errors=True)
+    shutil.rmtree(config.stash[RUN].folder.observed, ignore_errors=True)
     try:
         if not fault["live"]:
             _run_items(items)
@@ -122,7 +122,7 @@ def _run(session: pytest.Session, fault: dict[str, Any]) -> list[dict[str, str]]
             _run_items(items)
         else:
             with made(config.stash[SUBJECT], fault["live"]):
-                shutil.rmtree(config.stash[RUN].folder.path / "observed", ignore_errors=True)
+                shutil.rmtree(config.stash[RUN].folder.observed, ignore_errors=True)
                 _run_items(items)
     finally:
         config.pluginmanager.unregister(results)

@@ -22,10 +22,10 @@ from pytest_istio.clusters import lease
 from pytest_istio.clusters.local import LocalProvider
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.deadline import Deadline
-from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.polling import until as polled
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
+from tests.kind.inventory import stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,17 +200,12 @@ def assert_left(kube: Kube, before: dict[str, str]) -> None:
 
 def inventory(kube: Kube) -> dict[str, str]:
     """Return everything on the cluster by UID, but for events."""
-    found = {}
-    for api_version, kind in sorted(kube.served() - {("v1", "Event"), ("events.k8s.io/v1", "Event")}):
-        try:
-            objects = kube.list(api_version, kind)
-        except KubeError:
-            continue  # of the kinds that are asked for and not stored
-        for each in objects:
-            metadata = each["metadata"]
-            if "uid" in metadata:
-                found[metadata["uid"]] = f"{kind} {metadata.get('namespace')}/{metadata['name']}"
-    return found
+    return {
+        each["metadata"][
+            "uid"
+        ]: f"{each['kind']} {each['metadata'].get('namespace')}/{each['metadata']['name']}"
+        for each in stored(kube, but={"Event"})
+    }
 
 
 def _folder() -> Path | None:

@@ -14,9 +14,9 @@ import yaml
 
 from pytest_istio.istio import installed
 from pytest_istio.kube.client import Kube
-from pytest_istio.kube.errors import KubeError
 from pytest_istio.paths import suites_folder
 from pytest_istio.settings import Settings
+from tests.kind.inventory import stored
 
 INSTALLED = "PYTEST_ISTIO_TEST_INSTALLED"
 """The environment variable with a kubeconfig whose current context has an Istio; without it nothing runs."""
@@ -108,17 +108,8 @@ def test_installing_beside_it_is_refused_and_the_option_named(
 def inventory(kube: Kube) -> dict[str, str]:
     """Return what is on the cluster: kind, namespace, name and UID, with the version of what is specified."""
     found: dict[str, str] = {}
-    for api_version, kind in sorted(kube.served()):
-        if kind in CHURNING:
-            continue
-        try:
-            objects = kube.list(api_version, kind)
-        except KubeError:
-            # Kinds that are asked for and not stored.
-            continue
-        for each in objects:
-            metadata = each["metadata"]
-            if "uid" in metadata:
-                name = f"{kind} {metadata.get('namespace', '')}/{metadata['name']} {metadata['uid']}"
-                found[name] = str(metadata.get("generation", ""))
+    for each in stored(kube, but=CHURNING):
+        metadata = each["metadata"]
+        name = f"{each['kind']} {metadata.get('namespace', '')}/{metadata['name']} {metadata['uid']}"
+        found[name] = str(metadata.get("generation", ""))
     return found
