@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from pytest_istio.clusters.engine import nodes_left
 from pytest_istio.clusters.kind_call import Call
 from pytest_istio.errors import ClusterError
+from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ def _delete(folder: KindFolder) -> None:
     call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
     for _ in range(_DELETIONS):
         call.run(folder.path, folder.environment, timeout=DELETE_SECONDS, progress=Silent())
-        time.sleep(_SETTLING_SECONDS)
-        if not nodes_left(folder.engine, folder.name):
+        if not until(lambda: nodes_left(folder.engine, folder.name), bool, timeout=_SETTLING_SECONDS):
             return
     raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
