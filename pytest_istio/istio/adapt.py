@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from pytest_istio.errors import ManifestError
+from pytest_istio.kube.manifests import parse
 from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
 
@@ -181,18 +182,16 @@ class _Adapting:
         if self._named(spec):
             return
         for config_map in self._of("ConfigMap", spec.value["config_map"]):
-            text = (config_map.get("data") or {}).get(spec.value["key"], "")
+            origin = f"{Ref.of(config_map)}, key {spec.value['key']}"
+            given, _ = parse((config_map.get("data") or {}).get(spec.value["key"], ""), origin=origin)
             try:
-                given = yaml.safe_load(text)
-                (webhooks,) = migrate([given], self._served).objects
+                (webhooks,) = migrate(given, self._served).objects
                 registration = Registration(webhooks, self._secret(spec))
-                ref, _ = Ref.of(webhooks), registration.service
-            except (yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
-                raise ManifestError(
-                    f"{Ref.of(config_map)}, key {spec.value['key']}: holds no {spec.kind}: {error!r}."
-                ) from error
+                _ = registration.service
+            except (KeyError, TypeError, IndexError, ValueError) as error:
+                raise ManifestError(f"{origin}: holds no {spec.kind}: {error!r}.") from error
             self.registrations.append(registration)
-            yield ref, f"registered by this run, from ConfigMap {config_map['metadata']['name']}"
+            yield Ref.of(webhooks), f"registered by this run, from ConfigMap {config_map['metadata']['name']}"
 
     def _secret(self, spec: AdaptationSpec) -> str:
         return (self._release.workload_secret or "{account}").replace("{account}", spec.value["account"])

@@ -18,6 +18,7 @@ from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
 from pytest_istio.istio.pull_secret import secrets, with_pull_secret
 from pytest_istio.istio.registration import Registering
 from pytest_istio.kube.apply import apply
+from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import NotReadyError, Trouble, wait_ready
@@ -212,17 +213,13 @@ def _fitted(kube: Kube, settings: Settings, manifests: Manifests) -> _Fitted:
     assert settings.istio_version is not None
     served = kube.served()
     migrated = migrate(manifests.objects, served)
-    defined = {
-        (spec["group"], spec["names"]["kind"]): spec["scope"] == "Namespaced"
-        for spec in (each["spec"] for each in migrated.objects if each["kind"] == "CustomResourceDefinition")
-    }
+    defined = defined_among(migrated.objects)
     objects = []
     for each in migrated.objects:
-        ref = Ref.of(each)
-        namespaced = defined.get((ref.group, ref.kind))
-        if namespaced is None:
-            namespaced = kube.resource(ref.api_version, ref.kind).namespaced
-        objects.append(placed(each, ref.namespace or settings.namespace if namespaced else None))
+        kind = each["apiVersion"], each["kind"]
+        resource = defined.get(kind) or kube.resource(*kind)
+        namespace = each["metadata"].get("namespace") or settings.namespace
+        objects.append(placed(each, namespace if resource.namespaced else None))
     adapted = adapt(objects, release(settings.istio_version), served, settings.namespace)
     return _Fitted(
         tuple(with_pull_secret(_with_namespace(adapted.objects, settings.namespace), settings)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio.capacity import capacity_problems
+from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def record(
             kubernetes=version["gitVersion"],
             deviation=deviation,
             version_problems=problems,
-            unserved=_unserved(kinds, kube.served(), _defined(objects)),
+            unserved=_unserved(kinds, kube.served(), defined_among(objects)),
             forbidden=tuple(problem for problem in forbidden if problem),
             previous_istio=tuple(previous.result()),
             capacity_problems=capacity.result(),
@@ -140,15 +141,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return int(major), int(minor)
 
 
-def _defined(objects: Iterable[Object]) -> dict[tuple[str, str], str]:
-    """Return what the manifests define themselves: the plural by apiVersion and kind."""
-    return {
-        (f"{spec['group']}/{version['name']}", spec["names"]["kind"]): spec["names"]["plural"]
-        for spec in (each["spec"] for each in objects if each["kind"] == CRD[1])
-        for version in spec.get("versions") or [{"name": spec.get("version")}]
-    }
-
-
 def _unserved(
     kinds: Iterable[tuple[str, str]],
     served: Collection[tuple[str, str]],
@@ -170,7 +162,7 @@ def _unserved(
 def _forbidden(kube: Kube, namespace: str, kind: tuple[str, str], objects: Sequence[Object]) -> str | None:
     """Return why the user may not create objects of a kind; None if he may."""
     group, slash, _ = kind[0].rpartition("/")
-    resource = _defined(objects).get(kind) or kube.resource(*kind).plural
+    resource = (defined_among(objects).get(kind) or kube.resource(*kind)).plural
     attributes = {"group": group if slash else "", "resource": resource, "verb": "create"}
     if any(each["kind"] == kind[1] and each["metadata"].get("namespace") for each in objects):
         attributes["namespace"] = namespace
@@ -228,7 +220,7 @@ def taken(kube: Kube, objects: Sequence[Object]) -> tuple[str, ...]:
         kube: The cluster.
         objects: The migrated manifests.
     """
-    served, defined = kube.served(), _defined(objects)
+    served, defined = kube.served(), defined_among(objects)
     made = {each["metadata"]["name"] for each in objects if each["kind"] == "Namespace"}
     outside = [
         Ref.of(each)

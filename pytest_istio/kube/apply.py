@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
-from pytest_istio.errors import ManifestError
-from pytest_istio.kube.discovery import defined_by
+from pytest_istio.kube.discovery import defined_among, defined_by
 from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import wait_gone, wait_ready
@@ -75,7 +74,7 @@ def apply(
         progress: Is told what is awaited.
 
     Raises:
-        ManifestError: What is given as a CustomResourceDefinition or webhook has not the shape of one.
+        ManifestError: What is given as a CustomResourceDefinition has not the shape of one.
         KubeError: An object is refused, or fails again and again.
         NotReadyError: A CustomResourceDefinition does not become established.
     """
@@ -152,7 +151,7 @@ class _Applying:
     def run(self, objects: Sequence[Object]) -> Applied:
         """Apply the objects in the right order, and say what came of each."""
         crds = [obj for obj in objects if obj["kind"] == "CustomResourceDefinition"]
-        defined = {(resource.api_version, resource.kind) for crd in crds for resource in defined_by(crd)}
+        defined = defined_among(crds)
         stages: dict[str, list[Object]] = {}
         for obj in objects:
             is_custom = (obj["apiVersion"], obj["kind"]) in defined
@@ -266,8 +265,7 @@ def _may_pass(error: BaseException) -> bool:
 
 def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) -> list[Object]:
     """Return the objects as they are to be sent: labelled, in a namespace, without what they must not say."""
-    crds = [obj for obj in objects if obj["kind"] == "CustomResourceDefinition"]
-    defined = {(found.api_version, found.kind): found for crd in crds for found in defined_by(crd)}
+    defined = defined_among(objects)
     prepared = []
     for obj in objects:
         kind = obj["apiVersion"], obj["kind"]
@@ -282,17 +280,11 @@ def _prepared(kube: Kube, objects: Sequence[Object], labels: Mapping[str, str]) 
             metadata["namespace"] = namespace or "default"
         said = {key: value for key, value in obj.items() if value is not None}
         if obj["kind"] in WEBHOOKS:
-            said["webhooks"] = [
-                _without_empty_bundle(Ref.of(obj), webhook) for webhook in obj.get("webhooks") or []
-            ]
+            said["webhooks"] = [_without_empty_bundle(webhook) for webhook in obj.get("webhooks") or []]
         prepared.append({**said, "metadata": metadata})
     return prepared
 
 
-def _without_empty_bundle(ref: Ref, webhook: Object) -> Object:
-    try:
-        config = webhook.get("clientConfig") or {}
-        return {**webhook, "clientConfig": {key: value for key, value in config.items() if value != ""}}
-    except AttributeError as error:
-        msg = f"{ref}: its webhooks have not the shape of webhooks: {error}."
-        raise ManifestError(msg) from error
+def _without_empty_bundle(webhook: Object) -> Object:
+    config = {key: value for key, value in webhook["clientConfig"].items() if value != ""}
+    return {**webhook, "clientConfig": config}

@@ -14,12 +14,12 @@ from pytest_istio.kube.errors import KindNotServedError, KubeError
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pytest_istio.kube.connection import Connection
     from pytest_istio.kube.objects import Object
 
-__all__ = ["Discovery", "Resource", "defined_by"]
+__all__ = ["Discovery", "Resource", "defined_among", "defined_by"]
 
 # One answer for all groups, since Kubernetes 1.26; older servers give the plain list instead.
 AGGREGATED = (
@@ -75,6 +75,16 @@ def defined_by(crd: Object) -> list[Resource]:
             f"{type(error).__name__}: {error}."
         ) from error
     return [Resource(str(plural), namespaced, f"{group}/{version}", str(kind)) for version in served]
+
+
+def defined_among(objects: Iterable[Object]) -> dict[tuple[str, str], Resource]:
+    """Return the kinds that the CustomResourceDefinitions among the objects define, by API version and kind.
+
+    Raises:
+        ManifestError: One of them is none.
+    """
+    crds = (obj for obj in objects if obj["kind"] == "CustomResourceDefinition")
+    return {(found.api_version, found.kind): found for crd in crds for found in defined_by(crd)}
 
 
 class Discovery:

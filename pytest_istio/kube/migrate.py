@@ -16,7 +16,7 @@ import yaml
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube import migrate_steps
-from pytest_istio.kube.discovery import defined_by
+from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def migrate(objects: Iterable[Object], served: Collection[tuple[str, str]]) -> M
         ManifestError: An object can be brought to no served API version, or two become the same.
     """
     given = list(objects)
-    available = {*served, *_defined(given)}
+    available = {*served, *defined_among(given)}
     migrated: dict[Ref, Object] = {}
     rewrites: list[Rewrite] = []
     for original in given:
@@ -156,13 +156,6 @@ def _parent(obj: Object, path: str) -> tuple[Object, str]:
             obj[part] = {}
         obj = obj[part]
     return obj, name
-
-
-def _defined(objects: Iterable[Object]) -> Iterator[tuple[str, str]]:
-    """Give the kinds that the CRDs among the objects define."""
-    for obj in objects:
-        if obj["kind"] == "CustomResourceDefinition":
-            yield from ((resource.api_version, resource.kind) for resource in defined_by(obj))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_istio.errors import ManifestError
-from pytest_istio.kube.manifests import load
+from pytest_istio.kube.manifests import load, parse
 from pytest_istio.kube.migrate import Migrated, _rules, migrate
 from pytest_istio.kube.objects import Ref
 from tests.istio.reference import reference
@@ -37,7 +38,7 @@ SERVED = {
 
 def migrated(text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Migrate one object and return it with the changes that were told."""
-    given = yaml.safe_load(text)
+    (given,), _ = parse(text, origin="test")
     before = copy.deepcopy(given)
     found = migrate([given], SERVED)
     assert given == before
@@ -51,7 +52,7 @@ DEPLOYMENT = """
 apiVersion: extensions/v1beta1
 kind: Deployment
 metadata: {name: a, namespace: n}
-spec: {template: {metadata: {labels: {app: a}}}}
+spec: {template: {metadata: {labels: {app: a}}, spec: {containers: []}}}
 """
 
 
@@ -59,7 +60,7 @@ def test_a_deployment_keeps_the_defaults_of_its_time() -> None:
     obj, changes = migrated(DEPLOYMENT)
     assert obj["apiVersion"] == "apps/v1"
     assert obj["spec"] == {
-        "template": {"metadata": {"labels": {"app": "a"}}},
+        "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": []}},
         "selector": {"matchLabels": {"app": "a"}},
         "revisionHistoryLimit": 2147483647,
         "progressDeadlineSeconds": 2147483647,
@@ -183,7 +184,7 @@ kind: MutatingWebhookConfiguration
 metadata: {name: a, namespace: istio-system}
 webhooks:
 - {name: one.example.com, clientConfig: {caBundle: ""}}
-- {name: two.example.com, failurePolicy: Fail, sideEffects: NoneOnDryRun, timeoutSeconds: 5}
+- {name: two.example.com, clientConfig: {}, failurePolicy: Fail, sideEffects: NoneOnDryRun, timeoutSeconds: 5}
 """)
     assert obj["metadata"] == {"name": "a"}
     one, two = obj["webhooks"]
@@ -298,15 +299,15 @@ REFUSED = {
         "PodSecurityPolicy a: policy/v1beta1 is not served by this cluster, and nothing is known",
     ),
     "successor not served": (
-        "{apiVersion: extensions/v1beta1, kind: ReplicaSet, metadata: {name: a}}",
-        "and neither is apps/v1.",
+        "{apiVersion: storage.k8s.io/v1beta1, kind: StorageClass, metadata: {name: a}}",
+        "and neither is storage.k8s.io/v1.",
     ),
     "a spec that is a list": (
-        "{apiVersion: extensions/v1beta1, kind: Deployment, metadata: {name: a}, spec: [1]}",
-        "Deployment a: cannot be rewritten from extensions/v1beta1 to apps/v1, since its shape is not that",
+        "{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: a}, spec: [1]}",
+        "Ingress a: cannot be rewritten from extensions/v1beta1 to networking.k8s.io/v1, since its shape is",
     ),
     "a template without labels": (
-        "{apiVersion: extensions/v1beta1, kind: Deployment, metadata: {name: a}, spec: {template: {}}}",
+        DEPLOYMENT.replace("metadata: {labels: {app: a}}, ", ""),
         "KeyError: 'metadata'",
     ),
     "an unknown metric": (
@@ -323,7 +324,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_rewritten_is_named_with_the_reason(name: str) -> None:
     text, message = REFUSED[name]
-    objects = list(yaml.safe_load_all(text))
+    objects, _ = parse(text, origin="test")
     with pytest.raises(ManifestError) as caught:
         migrate(objects, SERVED)
     assert message in str(caught.value)
@@ -342,15 +343,25 @@ JSON = st.recursive(
     max_leaves=15,
 )
 RULES = _rules()
+POD = {"template": {"spec": {"containers": []}}}
+LEAST = {
+    "CustomResourceDefinition": {"group": "g", "names": {"kind": "K", "plural": "ks"}},
+    **dict.fromkeys(("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"), POD),
+}
+"""What a spec must say for its object to be read at all."""
 
 
 @settings(max_examples=200, deadline=None)
 @drawn(st.sampled_from(sorted(RULES)), st.dictionaries(FIELDS, JSON, max_size=4))
-def test_any_shape_is_migrated_or_refused(given: tuple[str, str], fields: dict[str, Any]) -> None:
+def test_any_shape_that_can_be_read_is_migrated_or_refused(
+    given: tuple[str, str], fields: dict[str, Any]
+) -> None:
     version, kind = given
     obj = {**fields, "apiVersion": version, "kind": kind, "metadata": {"name": "a"}}
+    obj["spec"] = {**LEAST.get(kind, {}), **fields}
     with suppress(ManifestError):
-        migrate([obj], {(RULES[given].to, kind)})
+        objects, _ = parse(json.dumps(obj), origin="drawn")
+        migrate(objects, {(RULES[given].to, kind)})
 
 
 def test_the_official_render_is_rewritten_as_the_server_wants_it() -> None:
