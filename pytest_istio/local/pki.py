@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
+
+from pytest_istio.local.certificates import unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +22,6 @@ __all__ = ["Authority", "KeyPair", "write_private", "write_signing_key"]
 
 # Kept clusters live on for days; nobody keeps one for longer.
 _VALID = dt.timedelta(days=30)
-_CLOCK_SKEW = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,10 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("pytest-istio", None)
-        builder = _builder(self._name, self._name, self._key.public_key(), self._key)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(authority=True), critical=True)
+        self._identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         self.certificate = folder / "ca.crt"
-        _write_certificate(self.certificate, builder.sign(self._key, hashes.SHA256()))
+        builder = unsigned(self._key.public_key(), self._name, self._name, _VALID, authority=True)
+        self._sign(builder, self.certificate)
 
     def issue(
         self,
@@ -64,18 +64,19 @@ class Authority:
             addresses: IP addresses that it serves.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(common_name, organization), self._name, key.public_key(), self._key)
+        builder = unsigned(key.public_key(), _name(common_name, organization), self._name, _VALID)
         alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         if alternatives:
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        builder = builder.add_extension(_usage(authority=False), critical=True)
-        both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)
         pair = KeyPair(self._folder / f"{file_name}.crt", self._folder / f"{file_name}.key")
-        _write_certificate(pair.certificate, builder.sign(self._key, hashes.SHA256()))
+        self._sign(builder, pair.certificate)
         write_signing_key(pair.key, key)
         return pair
+
+    def _sign(self, builder: x509.CertificateBuilder, path: Path) -> None:
+        certificate = builder.add_extension(self._identifier, critical=False).sign(self._key, hashes.SHA256())
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def write_signing_key(path: Path, key: ec.EllipticCurvePrivateKey | None = None) -> None:
@@ -97,49 +98,8 @@ def write_private(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _write_certificate(path: Path, certificate: x509.Certificate) -> None:
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
 def _name(common_name: str, organization: str | None) -> x509.Name:
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
     if organization:
         attributes.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
     return x509.Name(attributes)
-
-
-def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
-    authority: ec.EllipticCurvePrivateKey,
-) -> x509.CertificateBuilder:
-    """Return what every certificate has; Python 3.13 refuses one without either key identifier."""
-    now = dt.datetime.now(dt.timezone.utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _VALID)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False
-        )
-    )
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

@@ -1,8 +1,7 @@
 """The certificate authority: a self-signed root, and the keys and certificates it issues.
 
-Every certificate carries the identifiers and key usages that a strict verifier asks for (Python 3.13 is one):
-subject and authority key identifier, KeyUsage, and a critical subject alternative name, since workloads have
-no subject. Lifetimes are those of Citadel 1.0: a year for the root, 90 days for a workload.
+Workloads have no subject, so their alternative names are critical. Lifetimes are those of Citadel 1.0: a year
+for the root, 90 days for a workload.
 """
 
 from __future__ import annotations
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
+
+from pytest_istio.local.certificates import unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,6 @@ __all__ = ["Authority", "KeyPair"]
 _ORGANIZATION = "k8s.cluster.local"
 _ROOT_LIFETIME = dt.timedelta(days=365)
 _WORKLOAD_LIFETIME = dt.timedelta(days=90)
-# Machines that verify may be a little behind the one that issues.
-_BACKDATED = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,9 @@ class Authority:
         """Return an authority with a new root."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, _ORGANIZATION)])
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        builder = (
-            _builder(key, name, name, _ROOT_LIFETIME)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
-            )
-        )
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        builder = unsigned(key.public_key(), name, name, _ROOT_LIFETIME, authority=True)
+        builder = builder.add_extension(identifier, critical=False)
         return cls(_pair(builder.sign(key, hashes.SHA256()), key))
 
     def issue(self, identity: str, dns_names: Sequence[str] = ()) -> KeyPair:
@@ -82,12 +75,8 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.UniformResourceIdentifier(identity), *(x509.DNSName(name) for name in dns_names)]
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         builder = (
-            _builder(key, x509.Name([]), self._certificate.subject, _WORKLOAD_LIFETIME)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            unsigned(key.public_key(), x509.Name([]), self._certificate.subject, _WORKLOAD_LIFETIME)
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(self._identifier(), critical=False)
         )
@@ -105,36 +94,6 @@ class Authority:
         except Exception:  # noqa: BLE001 - whatever is wrong with it, a new one replaces it
             return False
         return dt.datetime.now(dt.timezone.utc) < parsed.not_valid_after_utc - _WORKLOAD_LIFETIME / 2
-
-
-def _builder(
-    key: ec.EllipticCurvePrivateKey, subject: x509.Name, issuer: x509.Name, lifetime: dt.timedelta
-) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.timezone.utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + lifetime)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> KeyPair:
