@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.objects import Object
     from pytest_istio.progress import Progress
 
-__all__ = ["Answer", "Bookinfo", "deploy", "finish", "start"]
+__all__ = ["Answer", "Bookinfo", "finish", "start"]
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,6 @@ class Bookinfo:
             label(self.mesh, self.namespace, None)
         with progress.phase("remove bookinfo"):
             delete(self.kube, refs, timeouts=self.mesh.timeouts, progress=progress)
-
-
-def deploy(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
-    """Deploy bookinfo and its gateway, and wait for the pods; arguments and errors as in `start`."""
-    return finish(start(mesh, namespace, progress=progress), progress=progress)
 
 
 def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:

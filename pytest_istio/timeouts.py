@@ -35,8 +35,6 @@ class Timeouts:
     """Until a change of configuration shows in a number of answers in a row."""
     namespace_gone: float = 300.0
     """From deleting a namespace to its being gone."""
-    teardown: float = 30.0
-    """Until everything that a run has made is gone again."""
 
     def scaled(self, factor: float) -> Timeouts:
         """Return the same bounds, each multiplied by `factor`."""

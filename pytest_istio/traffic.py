@@ -1,88 +1,19 @@
-"""Many requests and what came back, and how many it takes to tell one split of traffic from another."""
+"""How many requests it takes to tell one split of traffic from another."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from pytest_istio.gateway import GatewayError
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    import httpx
-
-__all__ = ["Sample", "SplitTest", "sample"]
+__all__ = ["SplitTest"]
 
 FEWEST_REQUESTS, MOST_REQUESTS = 10, 20_000
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a number of requests were answered.
-
-    Attributes:
-        kinds: How many answers were of each kind.
-        seconds: How long each answer took, in the order of sending.
-        failures: What was wrong with the requests that got no answer.
-    """
-
-    kinds: Counter[str]
-    seconds: tuple[float, ...]
-    failures: tuple[str, ...]
-
-    @property
-    def count(self) -> int:
-        """How many requests were sent."""
-        return len(self.seconds)
-
-    def percentile(self, percent: float) -> float:
-        """Return the time, in seconds, within which this share of the answers came."""
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, math.ceil(len(ordered) * percent / 100) - 1)]
-
-    def __str__(self) -> str:
-        parts = [f"{count} x {kind}" for kind, count in self.kinds.most_common()]
-        return f"{', '.join(parts)} of {self.count}"
-
-
-def sample(
-    ask: Callable[[], httpx.Response],
-    count: int,
-    *,
-    kind: Callable[[httpx.Response], str] = lambda response: str(response.status_code),
-    concurrency: int = 8,
-) -> Sample:
-    """Send requests, a bounded number of them at a time, and say what came back.
-
-    Args:
-        ask: Sends one request; called from several threads.
-        count: How many requests are sent.
-        kind: What an answer counts as.
-        concurrency: How many requests are under way at most.
-    """
-
-    def one(_: int) -> tuple[str, float, str | None]:
-        started = time.monotonic()
-        try:
-            what, failure = kind(ask()), None
-        except GatewayError as error:
-            what, failure = "no answer", str(error)
-        return what, time.monotonic() - started, failure
-
-    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="traffic") as pool:
-        answers = list(pool.map(one, range(count)))
-    return Sample(
-        kinds=Counter(what for what, _, _ in answers),
-        seconds=tuple(seconds for _, seconds, _ in answers),
-        failures=tuple(failure for _, _, failure in answers if failure is not None),
-    )
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from pytest_istio.conformance.check import check_of, name_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["OUTCOMES", "Outcomes", "block", "outcome_in"]
+__all__ = ["Outcomes", "block", "outcome_in"]
 
-OUTCOMES = ("passed", "failed", "blocked", "skipped")
 NAME = "istio_check"
 OUTCOME = "istio_outcome"
 BLOCKED = pytest.StashKey[bool]()

@@ -172,7 +172,6 @@ class Release:
 
     Attributes:
         version: Such as ``1.0.5``.
-        minor: Such as ``1.0``.
         kubernetes: The oldest and newest Kubernetes minor version that take the release as it was shipped.
         adapted: The newest Kubernetes minor version that worked with migrated and adapted manifests; None if
             none did.
@@ -187,15 +186,12 @@ class Release:
         sidecar: What injection adds.
         injector: Who injects.
         validation_webhook: The ValidatingWebhookConfiguration.
-        validation_webhook_at_runtime: Whether the control plane creates that one itself, where it can.
         authority_secret: The Secret in which the control plane keeps its certificate authority, if it does.
         workload_secret: The Secret that it makes for every service account, if it does: ``istio.{account}``.
         bookinfo: The sample application.
-        notes: What a person who reads a result should know.
     """
 
     version: str
-    minor: str
     kubernetes: tuple[str, str]
     adapted: str | None
     adaptations: tuple[AdaptationSpec, ...]
@@ -209,11 +205,9 @@ class Release:
     sidecar: SidecarSpec
     injector: InjectorSpec
     validation_webhook: str
-    validation_webhook_at_runtime: bool
     authority_secret: str | None
     workload_secret: str | None
     bookinfo: BookinfoSpec
-    notes: tuple[str, ...]
 
     @property
     def discovery_service(self) -> str:
@@ -253,7 +247,7 @@ def release(version: str) -> Release:
         )
     text = (FOLDER / f"{minor}.yaml").read_text(encoding="utf-8").replace("{version}", version)
     data = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
-    return _made(Release, {**data, "version": version, "minor": minor}, minor)
+    return _made(Release, {**data, "version": version}, minor)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

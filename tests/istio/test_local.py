@@ -16,7 +16,6 @@ from pytest_istio.kube.apply import apply
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
-from pytest_istio.traffic import sample
 from tests.istio.conftest import SETTINGS
 
 if TYPE_CHECKING:
@@ -98,8 +97,6 @@ def test_productpage_answers_inside_the_mesh(local: Installed) -> None:
 
 def test_all_three_versions_of_reviews_answer(local: Installed) -> None:
     assert set(local.gateway.review_versions(30)) == {"v1", "v2", "v3"}
-    found = sample(lambda: local.gateway.get("/productpage"), 40)
-    assert dict(found.kinds) == {"200": 40}
 
 
 def test_the_mesh_can_be_attached_to(local: Installed) -> None:
@@ -126,7 +123,8 @@ def test_the_pods_of_a_labelled_namespace_only_are_injected(local: Installed) ->
 
 def test_bookinfo_can_be_injected_by_the_webhook_and_taken_away(local: Installed) -> None:
     automatic = replace(local.mesh, settings=replace(SETTINGS, injection="automatic"))
-    found = application.deploy(automatic, "elsewhere", progress=Silent())
+    applied = application.start(automatic, "elsewhere", progress=Silent())
+    found = application.finish(applied, progress=Silent())
     assert found.troubles == ()
     assert observations.bookinfo_pods_ready(automatic, "elsewhere") == ()
     # Its sidecars may still be getting their configuration.

@@ -1,17 +1,13 @@
-"""Samples count what came back; their size comes from stated error bounds."""
+"""The size of a sample comes from stated error bounds."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-import threading
 
-import httpx
 import pytest
 
-from pytest_istio.gateway import GatewayError
-from pytest_istio.traffic import SplitTest, _masses, sample
+from pytest_istio.traffic import SplitTest, _masses
 
 EVEN = {"v1": 0.5, "v3": 0.5}
 
@@ -65,38 +61,3 @@ def test_the_expectation_names_versions_limits_and_number() -> None:
 def test_shares_that_cannot_be_told_apart_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be told apart"):
         _ = SplitTest(EVEN, alpha=1e-6, power=0.99, off_by=0.001).requests
-
-
-def test_a_sample_counts_kinds_times_and_failures() -> None:
-    turn = itertools.count()
-
-    def ask() -> httpx.Response:
-        number = next(turn)
-        if number % 4 == 0:
-            raise GatewayError("refused")
-        return httpx.Response(200 if number % 2 else 503)
-
-    found = sample(ask, 20, concurrency=1)
-    assert dict(found.kinds) == {"200": 10, "503": 5, "no answer": 5}
-    assert found.count == 20
-    assert found.failures == ("refused",) * 5
-    assert 0 <= found.percentile(50) <= found.percentile(99)
-    assert str(found) == "10 x 200, 5 x no answer, 5 x 503 of 20"
-
-
-def test_no_more_requests_are_under_way_than_allowed() -> None:
-    under_way, most, lock = 0, 0, threading.Lock()
-    gate = threading.Barrier(3, timeout=5)
-
-    def ask() -> httpx.Response:
-        nonlocal under_way, most
-        with lock:
-            under_way += 1
-            most = max(most, under_way)
-        gate.wait()
-        with lock:
-            under_way -= 1
-        return httpx.Response(200)
-
-    sample(ask, 9, concurrency=3)
-    assert most == 3
