@@ -78,19 +78,23 @@ def _list(_chosen: argparse.Namespace) -> None:
 def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.istio.images import images
     from pytest_istio.settings import Settings
-    from pytest_istio.values import to_registry
 
-    try:
-        registries = tuple(to_registry(each, Path()) for each in chosen.image_registry)
-    except ValueError as error:
-        raise PytestIstioError(f"--image-registry: {error}") from None
     asked = Settings(
         istio_version=chosen.version,
         manifests=chosen.manifests,
         addons=tuple(chosen.addon),
-        image_registries=registries,
+        image_registries=tuple(_registry(each) for each in chosen.image_registry),
     )
     print("\n".join(images(asked)))
+
+
+def _registry(given: str) -> tuple[str, str]:
+    from pytest_istio.values import to_registry
+
+    try:
+        return to_registry(given, Path())
+    except ValueError as error:
+        raise PytestIstioError(f"--image-registry: {given!r} {error}") from None
 
 
 def _cleanup(chosen: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from pytest_istio.stash import RUN, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_istio.bookinfo import Bookinfo
     from pytest_istio.clusters.base import Cluster
@@ -88,14 +89,14 @@ def gateway(pytestconfig: pytest.Config, istio_cluster: Cluster, mesh: Mesh) -> 
 @pytest.fixture
 def istio_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
     """The name of a fresh namespace whose pods get a sidecar; removed after the test."""
-    with _namespace(mesh, istio_cluster, {"istio-injection": "enabled"}) as name:
+    with _namespace(mesh, istio_cluster, injected=True) as name:
         yield name
 
 
 @pytest.fixture
 def istio_plain_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
     """The name of a fresh namespace that does not ask for sidecars; removed after the test."""
-    with _namespace(mesh, istio_cluster, {}) as name:
+    with _namespace(mesh, istio_cluster, injected=False) as name:
         yield name
 
 
@@ -153,22 +154,10 @@ def _plainly() -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-@contextmanager
-def _namespace(mesh: Mesh, cluster: Cluster, labels: dict[str, str]) -> Iterator[str]:
-    import secrets
-
-    from pytest_istio.istio.pull_secret import give
-    from pytest_istio.kube.apply import delete
-    from pytest_istio.kube.objects import Ref
+def _namespace(mesh: Mesh, cluster: Cluster, *, injected: bool) -> AbstractContextManager[str]:
+    from pytest_istio.istio.namespaces import temporary_namespace
     from pytest_istio.progress import Silent
 
-    name = f"istio-check-{secrets.token_hex(4)}"
-    metadata = {"name": name, "labels": {**labels, **mesh.labels}}
-    mesh.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    try:
-        give(mesh, name)
-        yield name
-    finally:
-        made = Ref("v1", "Namespace", None, name)
-        # On a cluster that ends with the run nobody need wait for what is left.
-        delete(mesh.kube, [made], timeouts=mesh.timeouts, progress=Silent(), wait=not cluster.created)
+    # On a cluster that ends with the run nobody need wait for what is left.
+    gone = not cluster.created
+    return temporary_namespace(mesh, "istio-check", injected=injected, progress=Silent(), gone=gone)

@@ -24,7 +24,6 @@ __all__ = [
     "to_namespace",
     "to_namespaced",
     "to_nodes",
-    "to_path",
     "to_registry",
     "to_report",
     "to_skip",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.progress import Progress
 
-__all__ = ["PROGRAMS", "Engine", "find_engine", "kind_environment", "nodes_left"]
+__all__ = ["Engine", "find_engine", "kind_environment", "nodes_left"]
 
 PROGRAMS = ("docker", "podman")
 """The engines that kind works with, the first that answers being taken."""

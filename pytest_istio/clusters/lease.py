@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.objects import Object
 
-__all__ = ["Lease"]
+__all__ = ["Lease", "Owner", "in_use", "owner", "remove_lease"]
 
 KIND = ("coordination.k8s.io/v1", "Lease")
 NAMESPACE = "kube-system"

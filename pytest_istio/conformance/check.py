@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-__all__ = ["LEVELS", "Check", "check_of", "name_of"]
+__all__ = ["Check", "check_of", "name_of"]
 
 LEVELS = ("core", "extended")
 IDENTITY = re.compile(r"[A-Z]{2,4}-\d{3}")

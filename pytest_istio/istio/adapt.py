@@ -161,8 +161,7 @@ class _Adapting:
     def _redirect_rules(self, spec: AdaptationSpec) -> Iterator[tuple[Ref, str]]:
         """Have the rules that use an adapter use another one, and never match: Mixer makes what rules use."""
         for obj in [each for each in self.objects if each["kind"] == spec.kind]:
-            handlers = [str(action["handler"]) for action in (obj.get("spec") or {}).get("actions") or []]
-            if any(handler.split(".")[1:2] == [spec.value["adapter"]] for handler in handlers):
+            if spec.value["adapter"] in _adapters(obj):
                 new = {**obj, "spec": {**obj["spec"], **copy.deepcopy(spec.value["spec"])}}
                 yield self._changed(obj, new), f"turned off, so that it uses {spec.value['adapter']} no more"
 
@@ -210,3 +209,13 @@ class _Adapting:
     def _changed(self, old: Object, new: Object) -> Ref:
         self.objects[next(at for at, each in enumerate(self.objects) if each is old)] = new
         return Ref.of(new)
+
+
+def _adapters(rule: Object) -> set[str]:
+    """Return the adapters that a rule uses; none for one of another shape, which is for Galley to judge."""
+    try:
+        handlers = [str(action["handler"]).split(".") for action in rule["spec"]["actions"]]
+    except (KeyError, TypeError):
+        return set()
+    # Such as `handler.kubernetesenv`, before the namespace if there is one.
+    return {parts[1] for parts in handlers if len(parts) > 1}

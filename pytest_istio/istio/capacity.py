@@ -73,10 +73,10 @@ def _why_unfit(node: Object) -> str:
 
 def _pods(objects: Iterable[Object]) -> Iterable[tuple[str, Amounts]]:
     for each in objects:
-        template = (each.get("spec") or {}).get("template") or {}
         if each["kind"] in ("Deployment", "StatefulSet", "ReplicaSet"):
-            requested = _requested(template["spec"])
-            for _ in range(each["spec"].get("replicas", 1)):
+            spec = each["spec"]
+            requested, replicas = _requested(spec["template"]["spec"]), spec.get("replicas")
+            for _ in range(1 if replicas is None else int(replicas)):
                 yield f"{each['kind']} {each['metadata']['name']}", requested
 
 

@@ -38,5 +38,6 @@ def _images(value: Any) -> Iterator[str]:  # noqa: ANN401  (a JSON value)
     elif isinstance(value, dict):
         for key, each in value.items():
             if key in ("containers", "initContainers") and isinstance(each, list):
-                yield from (container["image"] for container in each if "image" in container)
+                images = (container.get("image") for container in each if isinstance(container, dict))
+                yield from (image for image in images if isinstance(image, str))
             yield from _images(each)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_istio.settings import Settings
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["MANAGER", "RUN_LABEL", "Mesh"]
+__all__ = ["MANAGER", "RUN_LABEL", "Mesh", "restored"]
 
 MANAGER = "pytest-istio"
 """The field manager under which a run applies objects."""

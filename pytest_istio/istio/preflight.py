@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.objects import Object
     from pytest_istio.settings import Settings
 
-__all__ = ["Preflight", "check_version", "record"]
+__all__ = ["NAMED", "Preflight", "check_version", "record", "taken"]
 
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")

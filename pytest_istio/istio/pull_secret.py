@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import BadSettingError
 from pytest_istio.kube.apply import WORKLOADS
-from pytest_istio.kube.wait import wait_for
-from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,9 +91,10 @@ def with_pull_secret(objects: Iterable[Object], settings: Settings) -> list[Obje
 
 
 def give(mesh: Mesh, namespace: str) -> None:
-    """Have the pods of a new namespace pull with the credentials, if some were given.
+    """Have the pods of a namespace pull with the credentials, if some were given.
 
-    Those pods are not the run's own, so it is the namespace's service account that names the Secret.
+    Those pods are not the run's own, so it is the namespace's service account, which must be there, that
+    names the Secret.
 
     Raises:
         KubeError: The API server refuses it.
@@ -105,11 +104,6 @@ def give(mesh: Mesh, namespace: str) -> None:
         return
     for secret in made:
         mesh.kube.create({**secret, "metadata": {**secret["metadata"], "labels": mesh.labels}})
-    wait_for(
-        mesh.kube, "v1", "ServiceAccount", "default", namespace,
-        lambda found: None if found else "it is not there yet",
-        timeout=mesh.timeouts.crd_established, progress=Silent(),
-    )  # fmt: skip
     mesh.kube.patch("v1", "ServiceAccount", "default", namespace, {"imagePullSecrets": [{"name": NAME}]})
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["Applied", "apply", "delete"]
+__all__ = ["WORKLOADS", "Applied", "apply", "delete"]
 
 CONCURRENCY = 8
 """Requests side by side; more only queue up in the API server."""
@@ -82,17 +82,14 @@ def apply(
         return applying.run(_prepared(kube, list(objects), labels))
 
 
-def delete(
-    kube: Kube, refs: Iterable[Ref], *, timeouts: Timeouts, progress: Progress, wait: bool = True
-) -> None:
-    """Delete objects, webhooks first and what the others live in last; those that are gone are fine.
+def delete(kube: Kube, refs: Iterable[Ref], *, timeouts: Timeouts, progress: Progress) -> None:
+    """Delete objects, webhooks first and what the others live in last, and return when all are gone.
 
     Args:
         kube: The API server.
         refs: The objects.
         timeouts: The bounds; all are to be gone within ``namespace_gone``.
         progress: Is told what is still there.
-        wait: Whether to return only when all are gone.
 
     Raises:
         KubeError: A deletion is refused.
@@ -113,8 +110,7 @@ def delete(
         for group in (webhooks, others, last):
             for future in [pool.submit(one, ref) for ref in group]:
                 future.result()
-    if wait:
-        wait_gone(kube, given, timeout=timeouts.namespace_gone, progress=progress)
+    wait_gone(kube, given, timeout=timeouts.namespace_gone, progress=progress)
 
 
 class _Applying:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.kube.objects import Body
 
-__all__ = ["Connection", "check_size", "unusable"]
+__all__ = ["NOT_SENT", "TOO_LONG", "TRANSIENT", "Connection", "check_size", "unusable"]
 
 T = TypeVar("T")
 

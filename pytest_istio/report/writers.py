@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.report.model import Report
 
-__all__ = ["WRITERS", "check", "write"]
+__all__ = ["check", "write"]
 
 
 def _json(report: Report) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
-__all__ = ["Interrupts"]
+__all__ = ["LOST", "Interrupts"]
 
 ENDING = b"\nistio: the run is ending already; one more interrupt leaves the rest to: pytest-istio cleanup\n"
 LOST = "the cluster is lost"

@@ -145,6 +145,16 @@ def test_no_rule_uses_the_adapter_any_more_and_none_is_gone() -> None:
     assert off == [each.partition(" ")[2] for each in RULES]
 
 
+@pytest.mark.parametrize(
+    "spec", [None, [1], "text", {}, {"actions": 3}, {"actions": [{}]}, {"actions": ["a"]}]
+)
+def test_rules_of_another_shape_are_left_alone(spec: object) -> None:
+    odd = obj("rule", "odd", "config.istio.io/v1alpha2", spec=spec)
+    found = adapted(34, odd)
+    assert told(found) == list(NEWER)
+    assert one(found, "rule", "odd").get("spec") == spec
+
+
 def test_the_webhooks_are_registered_once_their_servers_run() -> None:
     injector, galley = adapted(34).registrations
     assert (injector.secret, injector.service) == (

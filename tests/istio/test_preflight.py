@@ -60,7 +60,7 @@ def node(*, memory: str = "4Gi", ready: str = "True", **spec: object) -> Object:
 TWO = (node(memory="2Gi"), {**node(memory="2Gi"), "metadata": {"name": "two"}})
 
 
-def workload(memory: str, *, replicas: int = 1) -> Object:
+def workload(memory: str, *, replicas: int | None = 1) -> Object:
     container = {"name": "c", "resources": {"requests": {"cpu": "500m", "memory": memory}}}
     template = {"spec": {"containers": [container]}}
     return obj("Deployment", "pilot", "apps/v1", spec={"replicas": replicas, "template": template})
@@ -152,12 +152,13 @@ def test_what_is_left_of_an_istio_is_named() -> None:
     [((node(memory="2Gi"),), "2048Mi", 1, None),
      ((node(memory="2Gi"),), "2049Mi", 1, "2049 MiB free for all pods"),
      ((node(memory="4Gi"),), "2Gi", 3, "6144 MiB free for all pods"),
+     ((node(memory="4Gi"),), "5Gi", None, "5120 MiB free for all pods"),
      (TWO, "3Gi", 1, "a node with 3072 MiB free"),
      ((node(ready="False"),), "1Mi", 1, "one: not Ready: KubeletNotReady: no network"),
      ((node(unschedulable=True),), "1Mi", 1, "seen:     one: cordoned")],
 )  # fmt: skip
 def test_room_is_counted_for_all_pods_and_for_the_largest(
-    objects: tuple[Object, ...], request_: str, replicas: int, said: str | None
+    objects: tuple[Object, ...], request_: str, replicas: int | None, said: str | None
 ) -> None:
     kinds = {("apps/v1", "Deployment")}
     found = recorded(

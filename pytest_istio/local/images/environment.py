@@ -18,6 +18,7 @@ from typing import NoReturn
 from pytest_istio.local import addresses
 
 __all__ = [
+    "ANY_HOST",
     "connect_address",
     "embedded",
     "end_with_parent",

@@ -13,7 +13,7 @@ from pytest_istio.local.images.web import Request, Response, serve, text_respons
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PORT", "metrics_response", "process_metrics", "serve_monitoring"]
+__all__ = ["metrics_response", "process_metrics", "serve_monitoring"]
 
 PORT = 9093
 """Where every component of Istio 1.0 serves ``/version`` and ``/metrics``."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_istio.local.images import Program
     from pytest_istio.local.node.owner import Owner
 
-__all__ = ["command_line", "has_sidecar", "listen_host", "process_environment", "write_files"]
+__all__ = ["command_line", "exec_line", "has_sidecar", "listen_host", "process_environment", "write_files"]
 
 _SIDECAR = "istio-proxy"
 # These divert a pod's traffic to its sidecar; istio-validation checks that a CNI plugin did.

@@ -16,7 +16,7 @@ from pytest_istio.local.images.pilot.store import Kind
 if TYPE_CHECKING:
     from pytest_istio.local.images.cluster_api import ClusterApi
 
-__all__ = ["INGRESSES", "KINDS", "install", "unserved"]
+__all__ = ["KINDS", "install", "unserved"]
 
 Json = dict[str, Any]
 

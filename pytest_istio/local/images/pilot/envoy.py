@@ -12,6 +12,7 @@ from pytest_istio.local.images.proxy import bootstrap
 __all__ = [
     "address",
     "cluster_name",
+    "discovered_routes",
     "duration",
     "filter_chain",
     "http_manager",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.local.images.pilot.mesh import Mesh, Port, Proxy, Rule, Service
 
-__all__ = ["HTTP_PROXY", "MESH_GATEWAY", "for_gateway", "for_sidecar"]
+__all__ = ["HTTP_PROXY", "for_gateway", "for_sidecar"]
 
 Json = dict[str, Any]
 
