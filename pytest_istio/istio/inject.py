@@ -30,7 +30,7 @@ from pytest_istio.istio.template import render
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    Object = dict[str, Any]
+    from pytest_istio.kube.objects import Object
 
 __all__ = ["InjectionConfig", "InjectionError", "inject", "inject_pod", "injection_required", "json_patch"]
 

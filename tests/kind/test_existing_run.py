@@ -22,6 +22,7 @@ from pytest_istio.clusters import lease
 from pytest_istio.clusters.local import LocalProvider
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.polling import until as polled
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
@@ -200,12 +201,7 @@ def assert_left(kube: Kube, before: dict[str, str]) -> None:
 
 def inventory(kube: Kube) -> dict[str, str]:
     """Return everything on the cluster by UID, but for events."""
-    return {
-        each["metadata"][
-            "uid"
-        ]: f"{each['kind']} {each['metadata'].get('namespace')}/{each['metadata']['name']}"
-        for each in stored(kube, but={"Event"})
-    }
+    return {each["metadata"]["uid"]: str(Ref.of(each)) for each in stored(kube, but={"Event"})}
 
 
 def _folder() -> Path | None:
