@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_istio.local.images.environment import (
     connect_address,
+    end_with_parent,
     inside,
     listen_address,
     log,
@@ -34,7 +35,6 @@ def _become(program: str) -> None:
 
     from pytest_istio.local.images.cluster_api import ClusterApi  # noqa: PLC0415 - likewise
     from pytest_istio.local.images.prometheus import configuration, discovery  # noqa: PLC0415 - likewise
-    from pytest_istio.local.processes import die_with_parent  # noqa: PLC0415 - likewise
 
     config, others = "/etc/prometheus/prometheus.yml", []
     for argument in sys.argv[1:]:
@@ -58,7 +58,7 @@ def _become(program: str) -> None:
     file = data / "prometheus.json"
     file.write_text(json.dumps(own), encoding="utf-8")  # JSON is YAML
     if os.fork() == 0:
-        die_with_parent()
+        end_with_parent()
         discovery.follow(ClusterApi(), files)
     host, port = listen_address(_PORT)
     arguments = [f"{_CONFIG}{file}", f"--storage.tsdb.path={data}", f"--web.listen-address={host}:{port}"]
