@@ -12,7 +12,7 @@ __all__ = ["check_machine"]
 
 # What Envoy's wheel is built for.
 _GLIBC = (2, 31)
-_MACHINES = {"x86_64": "amd64"}
+_MACHINE = "x86_64"
 _EXTRA = ("aiohttp", "cryptography", "envoy")
 
 _ELSEWHERE = (
@@ -42,7 +42,7 @@ def check_machine() -> None:
 def _obstacle() -> str | None:
     if sys.platform != "linux":
         return f"it needs Linux, where all of 127.0.0.0/8 is loopback; this is {platform.system()}"
-    if platform.machine() not in _MACHINES:
+    if platform.machine() != _MACHINE:
         return f"it needs an x86-64 processor, which Envoy's wheel is built for; this is {platform.machine()}"
     library, release = platform.libc_ver()
     if library != "glibc":
