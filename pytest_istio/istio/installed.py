@@ -60,7 +60,7 @@ def version(kube: Kube, settings: Settings) -> str:
     Raises:
         ClusterError: There is none in the namespace, or its image does not tell.
     """
-    for name in {release(f"{minor}.0").discovery_service for minor in minors()}:
+    for name in _usual_names():
         found = kube.find("apps/v1", "Deployment", name, settings.namespace)
         if found is None:
             continue
@@ -75,23 +75,37 @@ def version(kube: Kube, settings: Settings) -> str:
     raise ClusterError(_no_control_plane(kube, settings.namespace))
 
 
+def _usual_names() -> set[str]:
+    """Return what the Deployment of a control plane without a revision is called in any release."""
+    return {release(f"{minor}.0").discovery_service for minor in minors()}
+
+
 def _no_control_plane(kube: Kube, namespace: str) -> str:
     """Say which control planes there are, where the one that is looked for is not among them."""
-    others = kube.list("apps/v1", "Deployment", labels="istio=pilot")
-    beside = [each for each in others if each["metadata"]["namespace"] == namespace]
-    if beside:
-        cause = "it has a revision; so far only a control plane without one can be tested"
-    elif others:
-        cause = f"it is in another namespace: --istio-namespace={others[0]['metadata']['namespace']}"
+    there = [each for each in kube.list("apps/v1", "Deployment") if _is_control_plane(each)]
+    elsewhere = [each for each in there if each["metadata"]["name"] in _usual_names()]
+    if elsewhere:
+        cause = f"it is in another namespace: --istio-namespace={elsewhere[0]['metadata']['namespace']}"
+    elif there:
+        cause = (
+            "so far only a control plane without a revision can be tested, whose Deployment is "
+            + " or ".join(sorted(_usual_names()))
+        )
     else:
-        cause = "there is none, or it does not bear the label istio=pilot"
+        cause = "there is none, or it bears neither the label istio=pilot nor app=istiod"
     return finding(
         f"namespace {namespace}",
         expected="an installed Istio, as --istio-use-installed says",
-        seen=", ".join(_with_revision(each) for each in others) or "no Deployment of a control plane",
+        seen=", ".join(_with_revision(each) for each in there) or "no Deployment of a control plane",
         cause=cause,
-        look="kubectl get deployments --all-namespaces -l istio=pilot --show-labels",
+        look="kubectl get deployments --all-namespaces -L app,istio,istio.io/rev",
     )
+
+
+def _is_control_plane(deployment: Object) -> bool:
+    """Return whether its labels are those that Istio's charts give, with a revision or without."""
+    labels = deployment["metadata"].get("labels") or {}
+    return labels.get("istio") == "pilot" or labels.get("app") == "istiod"
 
 
 def _with_revision(deployment: Object) -> str:

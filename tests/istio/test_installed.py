@@ -83,21 +83,39 @@ def test_the_version_is_read_off_the_image(image: str, version: str | None) -> N
     assert (found.group(1) if found else None) == version
 
 
+CANARY = {"app": "istiod", "istio.io/rev": "canary"}
+NO_REVISION = (
+    "only a control plane without a revision can be tested, whose Deployment is istio-pilot or istiod"
+)
+
+
 @pytest.mark.parametrize(
-    ("namespace", "name", "seen", "cause"),
+    ("there", "seen", "cause"),
     [
-        ("istio-system", "istiod-canary", "istio-system/istiod-canary, revision canary", "it has a revision"),
-        ("mesh", "istiod", "mesh/istiod, revision canary", "--istio-namespace=mesh"),
-        (None, "", "no Deployment of a control plane", "there is none"),
+        ({"istio-system/istiod-canary": CANARY}, "istio-system/istiod-canary, revision canary", NO_REVISION),
+        ({"mesh/istiod-canary": CANARY}, "mesh/istiod-canary, revision canary", NO_REVISION),
+        (
+            {"istio-system/istiod-canary": CANARY, "istio-system/istiod-1": {"istio": "pilot"}},
+            "istio-system/istiod-canary, revision canary, Deployment istio-system/istiod-1, revision default",
+            NO_REVISION,
+        ),
+        (
+            {"istio-system/istiod-canary": CANARY, "mesh/istiod": {"istio": "pilot"}},
+            "mesh/istiod, revision default",
+            "--istio-namespace=mesh",
+        ),
+        ({"shop/web": {"app": "web"}}, "no Deployment of a control plane", "there is none"),
     ],
 )
 def test_a_control_plane_that_is_not_the_usual_one_is_named(
-    namespace: str | None, name: str, seen: str, cause: str
+    there: dict[str, dict[str, str]], seen: str, cause: str
 ) -> None:
-    metadata = {"labels": {"istio": "pilot", "istio.io/rev": "canary"}}
-    there = [obj("Deployment", name, "apps/v1", namespace, metadata=metadata)] if namespace else []
+    deployments = [
+        obj("Deployment", name, "apps/v1", namespace, metadata={"labels": labels})
+        for (namespace, name), labels in ((place.split("/"), labels) for place, labels in there.items())
+    ]
     with pytest.raises(ClusterError) as caught:
-        installed.version(cast("Kube", FakeKube(there)), SETTINGS)
+        installed.version(cast("Kube", FakeKube(deployments)), SETTINGS)
     assert seen in str(caught.value)
     assert cause in str(caught.value)
 
