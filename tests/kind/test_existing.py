@@ -162,19 +162,33 @@ def test_a_lease_is_one_runs_and_says_what_is_left(kube: Kube, plane: ControlPla
     assert existing.cleanup(settings) == []
 
 
-def test_a_claim_does_not_go_by_a_hosts_clock(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(datetime):
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("who", ["the run", "who looks"])
+def test_a_claim_does_not_go_by_a_hosts_clock(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch, who: str, hours: int
+) -> None:
+    class Wrong(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # no Self before 3.11
-            return datetime.now(tz) - timedelta(hours=1)
+            return datetime.now(tz) + timedelta(hours=hours)
 
+    def renewal() -> str:
+        time: str = kube.get(*lease.KIND, lease.NAME, lease.NAMESPACE)["spec"]["renewTime"]
+        return time
+
+    monkeypatch.setattr(lease, "_RENEWAL", 0.1)
     with monkeypatch.context() as patched:
-        patched.setattr(lease, "datetime", Slow)
+        if who == "the run":
+            patched.setattr(lease, "datetime", Wrong)
         mine = lease.Lease.take(kube, "run-4", "1.0.5")
+        first = renewal()
+        assert until(renewal, lambda time: time != first, timeout=30) != first
+    if who == "who looks":
+        monkeypatch.setattr(lease, "datetime", Wrong)
     try:
         found = lease.owner(kube)
         assert found
-        assert found.alive
+        assert 0 < found.left <= 60
     finally:
         mine.give_back()
 
