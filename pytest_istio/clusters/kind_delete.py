@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_istio.clusters.engine import nodes_left
@@ -19,6 +21,16 @@ DELETE_SECONDS = 120.0
 # An engine that was about to create a container when kind was ended does so in spite of its deletion.
 _DELETIONS = 5
 _SETTLING_SECONDS = 0.2
+# With cgroups of version 1 runc freezes a container for a moment while it makes it. One that is still frozen
+# when its node is killed cannot die, nor can the node: "tried to kill container, but did not receive an exit
+# event". So nobody is to start runc any more, what it is at is awaited, and what it has left is thawed.
+_CALM = """
+cd /sys/fs/cgroup/freezer || exit 0
+systemctl stop kubelet containerd
+for _ in $(seq 50); do pgrep -x runc >/dev/null || break; sleep 0.1; done
+grep -rLx THAWED --include freezer.state . | while read -r state; do echo THAWED >"$state"; done
+"""
+_CALM_SECONDS = 15.0
 
 
 def delete_cluster(folder: KindFolder) -> None:
@@ -35,9 +47,21 @@ def delete_cluster(folder: KindFolder) -> None:
 
 
 def _delete(folder: KindFolder) -> None:
+    _calm(folder)
     call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
     for _ in range(_DELETIONS):
         call.run(folder.path, folder.environment, timeout=DELETE_SECONDS, progress=Silent())
         if not until(lambda: nodes_left(folder.engine, folder.name), bool, timeout=_SETTLING_SECONDS):
             return
     raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
+
+
+def _calm(folder: KindFolder) -> None:
+    """Have the nodes make no more containers, where one that makes some cannot be killed."""
+    # A node without a kubelet makes none; that an engine does not answer is kind's to tell.
+    with suppress(OSError, subprocess.TimeoutExpired):
+        for node in nodes_left(folder.engine, folder.name):
+            subprocess.run(
+                [folder.engine, "exec", node, "sh", "-c", _CALM],
+                capture_output=True, timeout=_CALM_SECONDS, check=False,
+            )  # fmt: skip

@@ -26,6 +26,7 @@ from tests.kind.conftest import containers
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.base import Cluster
+    from pytest_istio.clusters.engine import Engine
 
 START = """
 import sys
@@ -34,6 +35,10 @@ from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
 KindProvider().start(Settings(istio_version="1.0.5", kind_image=sys.argv[1], kind_name=sys.argv[2]), Silent())
 """
+
+MAKING = "/sys/fs/cgroup/freezer/making"
+# As runc does to a container that it makes, for a moment.
+FREEZE = f"mkdir {MAKING}; echo $$ >{MAKING}/cgroup.procs; echo FROZEN >{MAKING}/freezer.state"
 
 
 def test_a_cluster_from_creation_to_cleanup(
@@ -87,6 +92,27 @@ def _judge(cluster: Cluster) -> None:
     host, port = KindProvider().wire(cluster, "172.18.0.2", 31380)
     assert (host, port) == ("127.0.0.1", cluster.details["ports"]["31380"])
     assert KindProvider().wire(cluster, "192.0.2.1", 80) == ("192.0.2.1", 80)
+
+
+def test_a_node_that_is_at_making_a_container_is_deleted(engine: Engine, node_image: str) -> None:
+    if engine.cgroup != 1:
+        pytest.skip("with cgroups of version 2 what is frozen can be killed")
+    provider = KindProvider()
+    cluster = provider.start(Settings(istio_version="1.0.5", kind_image=node_image), Silent())
+    try:
+        node = f"{cluster.name}-control-plane"
+        subprocess.run([engine.program, "exec", "--detach", node, "sh", "-c", FREEZE], check=True)
+        show = [engine.program, "exec", node, "cat", f"{MAKING}/freezer.state"]
+        frozen = until(
+            lambda: subprocess.run(show, capture_output=True, text=True, check=False).stdout,
+            lambda state: state == "FROZEN\n",
+            timeout=30,
+        )
+        assert frozen == "FROZEN\n"
+    finally:
+        provider.stop(cluster, keep=False)
+    assert containers(cluster.name) == []
+    assert list(folders()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
