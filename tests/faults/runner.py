@@ -60,13 +60,21 @@ class Run:
     text: str
 
     def surprises(self) -> list[str]:
-        """Return what came out otherwise than the fault's declaration says, false passes first."""
+        """Return what came out otherwise than the fault's declaration says, false passes first.
+
+        A check that fails is to say what it expected: one that merely broke down has asserted nothing.
+        """
         wrong = [(check, self.fault.expected(check), seen) for check, seen in self.outcomes.items()]
         order = sorted(each for each in wrong if each[1] != each[2])
         order.sort(key=lambda each: each[1:] != ("failed", "passed"))
+        broken = [
+            (check, "by a finding", seen)
+            for check, seen in self.outcomes.items()
+            if seen == "failed" and "expected:" not in self.messages[check]
+        ]
         return [
             f"{check}: {seen}, should be {expected}: {' '.join(self.messages[check].split())[:400]}"
-            for check, expected, seen in order
+            for check, expected, seen in order + broken
         ]
 
 
