@@ -14,10 +14,11 @@ from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pytest_istio.istio.catalog import Release
     from pytest_istio.kube.client import Kube
+    from pytest_istio.kube.discovery import Resource
     from pytest_istio.kube.objects import Object
     from pytest_istio.settings import Settings
 
@@ -79,16 +80,17 @@ def record(
     """
     version = kube.version()
     kinds = sorted({(each["apiVersion"], each["kind"]) for each in objects})
+    defined = defined_among(objects)
     deviation, problems = _version(version, release)
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="preflight") as pool:
-        forbidden = pool.map(lambda kind: _forbidden(kube, settings.namespace, kind, objects), kinds)
+        forbidden = pool.map(lambda kind: _forbidden(kube, settings.namespace, kind, objects, defined), kinds)
         capacity = pool.submit(capacity_problems, kube, objects, timeout=settings.timeouts.crd_established)
         previous = pool.submit(_previous, kube)
         return Preflight(
             kubernetes=version["gitVersion"],
             deviation=deviation,
             version_problems=problems,
-            unserved=_unserved(kinds, kube.served(), defined_among(objects)),
+            unserved=_unserved(kinds, kube.served(), defined),
             forbidden=tuple(problem for problem in forbidden if problem),
             previous_istio=tuple(previous.result()),
             capacity_problems=capacity.result(),
@@ -159,10 +161,16 @@ def _unserved(
     )
 
 
-def _forbidden(kube: Kube, namespace: str, kind: tuple[str, str], objects: Sequence[Object]) -> str | None:
+def _forbidden(
+    kube: Kube,
+    namespace: str,
+    kind: tuple[str, str],
+    objects: Sequence[Object],
+    defined: Mapping[tuple[str, str], Resource],
+) -> str | None:
     """Return why the user may not create objects of a kind; None if he may."""
     group, slash, _ = kind[0].rpartition("/")
-    resource = (defined_among(objects).get(kind) or kube.resource(*kind)).plural
+    resource = (defined.get(kind) or kube.resource(*kind)).plural
     attributes = {"group": group if slash else "", "resource": resource, "verb": "create"}
     if any(each["kind"] == kind[1] and each["metadata"].get("namespace") for each in objects):
         attributes["namespace"] = namespace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tenacity
 
-from pytest_istio.kube.discovery import defined_among, defined_by
+from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import wait_gone, wait_ready
@@ -245,7 +245,7 @@ def _parted_by_use(crds: Iterable[Object], custom: Iterable[Object]) -> tuple[li
     kinds = {(obj["apiVersion"], obj["kind"]) for obj in custom}
     parts: tuple[list[Object], list[Object]] = ([], [])
     for crd in crds:
-        used = any((found.api_version, found.kind) in kinds for found in defined_by(crd))
+        used = not kinds.isdisjoint(defined_among([crd]))
         parts[0 if used else 1].append(crd)
     return parts
 
