@@ -30,7 +30,7 @@ systemctl stop kubelet containerd
 for _ in $(seq 50); do pgrep -x runc >/dev/null || break; sleep 0.1; done
 grep -rLx THAWED --include freezer.state . | while read -r state; do echo THAWED >"$state"; done
 """
-_CALM_SECONDS = 15.0
+_ENDING_SECONDS = 15.0
 
 
 def delete_cluster(folder: KindFolder) -> None:
@@ -47,7 +47,7 @@ def delete_cluster(folder: KindFolder) -> None:
 
 
 def _delete(folder: KindFolder) -> None:
-    _calm(folder)
+    _end_nodes(folder)
     call = Call("delete", folder.name, str(folder.kubeconfig), str(folder.program))
     for _ in range(_DELETIONS):
         call.run(folder.path, folder.environment, timeout=DELETE_SECONDS, progress=Silent())
@@ -56,12 +56,19 @@ def _delete(folder: KindFolder) -> None:
     raise ClusterError(f"{folder.engine} still has containers of cluster {folder.name}.")
 
 
-def _calm(folder: KindFolder) -> None:
-    """Have the nodes make no more containers, where one that makes some cannot be killed."""
+def _end_nodes(folder: KindFolder) -> None:
+    """End the nodes at once: nothing in them is worth the time that an engine may give them to end in peace.
+
+    Podman's is ten seconds; and one that still makes containers might not end at all.
+    """
     # A node without a kubelet makes none; that an engine does not answer is kind's to tell.
     with suppress(OSError, subprocess.TimeoutExpired):
-        for node in nodes_left(folder.engine, folder.name):
-            subprocess.run(
-                [folder.engine, "exec", node, "sh", "-c", _CALM],
-                capture_output=True, timeout=_CALM_SECONDS, check=False,
-            )  # fmt: skip
+        nodes = nodes_left(folder.engine, folder.name)
+        for node in nodes:
+            _call(folder.engine, "exec", node, "sh", "-c", _CALM)
+        if nodes:
+            _call(folder.engine, "kill", *nodes)
+
+
+def _call(*words: str) -> None:
+    subprocess.run(words, capture_output=True, timeout=_ENDING_SECONDS, check=False)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attach", "check", "finish", "placed", "restart_counts", "start"]
 
+DEFINITIONS = ("CustomResourceDefinition",)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
@@ -128,28 +129,32 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
 
 
 def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
-    """Wait for the workloads of the installation, and return the mesh with what did not become ready.
+    """Wait for what was installed, and return the mesh with what did not become ready.
 
     Meanwhile the webhooks are registered that their servers cannot register themselves. An Istio that was
     there before is not waited for.
     """
     if mesh.settings.use_installed:
         return replace(mesh, restarts=restart_counts(mesh))
-    refs = [Ref.of(each) for each in mesh.objects if each["kind"] in WORKLOADS]
-    troubles = tuple(_absent(mesh))
-    # What waits for a part that nobody starts waits in vain; the rest does not take that long.
-    bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
-    with (
-        progress.phase("control plane"),
-        Registering(mesh, mesh.registrations, timeout=bound) as registering,
-    ):
-        try:
-            wait_ready(mesh.kube, refs, timeout=bound, progress=progress)
-        except NotReadyError as error:
-            troubles += error.troubles
-        left = 0.0 if troubles else mesh.timeouts.webhook_live
-        troubles += registering.troubles(within=left)
+    with progress.phase("control plane"):
+        troubles = (*_absent(mesh), *_not_ready(mesh, DEFINITIONS, mesh.timeouts.crd_established, progress))
+        # What waits for a part that nobody starts waits in vain; the rest does not take that long.
+        bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
+        with Registering(mesh, mesh.registrations, timeout=bound) as registering:
+            troubles += _not_ready(mesh, WORKLOADS, bound, progress)
+            left = 0.0 if troubles else mesh.timeouts.webhook_live
+            troubles += registering.troubles(within=left)
     return replace(mesh, troubles=troubles, restarts=restart_counts(mesh))
+
+
+def _not_ready(mesh: Mesh, kinds: Iterable[str], timeout: float, progress: Progress) -> tuple[Trouble, ...]:
+    """Wait for the installed objects of the kinds, and return what did not become ready."""
+    refs = [Ref.of(each) for each in mesh.objects if each["kind"] in kinds]
+    try:
+        wait_ready(mesh.kube, refs, timeout=timeout, progress=progress)
+    except NotReadyError as error:
+        return error.troubles
+    return ()
 
 
 def _absent(mesh: Mesh) -> Iterator[Trouble]:

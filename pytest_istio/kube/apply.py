@@ -61,9 +61,11 @@ def apply(
 ) -> Applied:
     """Bring objects into the cluster by server-side apply; a second time nothing changes.
 
-    Namespaces come first, then CustomResourceDefinitions, and custom resources once these are established;
-    all others beside them, and admission webhooks last. An object that is just being deleted is waited for
-    and made anew. An empty ``caBundle`` of a webhook is left out, since its owner fills it in at run time.
+    Namespaces come first, then CustomResourceDefinitions, and custom resources once theirs are established;
+    all others beside them, and admission webhooks last. Definitions without custom resources among the
+    objects are accepted on return, and established a moment later: `wait_ready` awaits them. An object that
+    is just being deleted is waited for and made anew. An empty ``caBundle`` of a webhook is left out, since
+    its owner fills it in at run time.
 
     Args:
         kube: The API server.
@@ -76,7 +78,7 @@ def apply(
     Raises:
         ManifestError: What is given as a CustomResourceDefinition has not the shape of one.
         KubeError: An object is refused, or fails again and again.
-        NotReadyError: A CustomResourceDefinition does not become established.
+        NotReadyError: The CustomResourceDefinition of a custom resource does not become established.
     """
     with _Applying(kube, manager, timeouts, progress) as applying:
         return applying.run(_prepared(kube, list(objects), labels))
@@ -161,9 +163,10 @@ class _Applying:
         defining = self._start([*awaited, *others])
         natives = self._beside.submit(self._bring_natives, stages)
         self._finish(defining)
+        for crd in crds:
+            self._kube.learn(crd)
         self._await_established(awaited)
         self._bring(stages.get("custom", ()))
-        self._await_established(others)
         natives.result()
         self._bring(stages.get("webhook", ()))
         return self._compared(objects, before)
@@ -175,8 +178,6 @@ class _Applying:
     def _await_established(self, crds: Sequence[Object]) -> None:
         refs = [Ref.of(crd) for crd in crds]
         wait_ready(self._kube, refs, timeout=self._timeouts.crd_established, progress=self._progress)
-        for crd in crds:
-            self._kube.learn(crd)
 
     def _bring(self, objects: Iterable[Object]) -> None:
         self._finish(self._start(objects))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 NODE_IMAGE = "PYTEST_ISTIO_TEST_NODE_IMAGE"
 """The environment variable that names a node image that is on this machine; without it no cluster is made."""
-
 
 BASE_IMAGE = "PYTEST_ISTIO_TEST_BASE_IMAGE"
 """The environment variable that names an image with Python 3.11, iptables and bash, to build upon."""
@@ -75,9 +73,3 @@ def stand_ins(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield images.build(os.environ[BASE_IMAGE], tmp_path_factory.mktemp("images"))
     if not there:
         images.remove()
-
-
-def containers(name: str) -> list[str]:
-    """Return the containers of the nodes of a cluster."""
-    label = f"label=io.x-k8s.kind.cluster={name}"
-    return subprocess.check_output(["docker", "ps", "-aq", "--filter", label], text=True).split()

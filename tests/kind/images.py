@@ -14,6 +14,7 @@ from pytest_istio.clusters.kind_images import STAND_IN
 from pytest_istio.istio.images import images
 from pytest_istio.local.images import find_program
 from pytest_istio.settings import Settings
+from tests.kind.containers import ask_engine
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1] / "pytest_istio"
@@ -31,13 +32,15 @@ def build(base: str, folder: Path, version: str = "1.0.5") -> list[str]:
         version: The release of Istio.
     """
     _write_context(folder)
-    _docker("build", "--quiet", "--tag", ALL, "--build-arg", f"BASE={base}", str(folder))
+    ask_engine("build", "--quiet", "--tag", ALL, "--build-arg", f"BASE={base}", str(folder))
     built = []
     for image in images(Settings(istio_version=version)):
         program = find_program(image)
         assert program, f"nothing stands in for {image}"
         # Without the context, which would be sent to the engine for each of them.
-        _docker("build", "--quiet", "--tag", image, "-", given=f"FROM {ALL}\nENV STAND_IN={program.module}\n")
+        ask_engine(
+            "build", "--quiet", "--tag", image, "-", given=f"FROM {ALL}\nENV STAND_IN={program.module}\n"
+        )
         built.append(image)
     return built
 
@@ -50,17 +53,11 @@ def present() -> bool:
 def remove() -> None:
     """Remove all images that `build` has made."""
     if found := _ids():
-        _docker("image", "rm", "--force", *found)
+        ask_engine("image", "rm", "--force", *found)
 
 
 def _ids() -> set[str]:
-    return set(_docker("image", "ls", "--quiet", "--filter", f"label={STAND_IN}").split())
-
-
-def _docker(*words: str, given: str | None = None) -> str:
-    done = subprocess.run(["docker", *words], input=given, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return set(ask_engine("image", "ls", "--quiet", "--filter", f"label={STAND_IN}").split())
 
 
 def _write_context(folder: Path) -> None:

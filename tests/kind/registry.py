@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from tests.kind.containers import SAVE, ask_engine
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -42,7 +44,7 @@ class Registry:
         self._blobs: dict[str, tuple[str, Path]] = {}
         self._tags: dict[str, str] = {}
         archive = folder / "images.tar"
-        subprocess.run(["docker", "save", "--output", archive, *images], check=True)
+        ask_engine(*SAVE, "--output", str(archive), *images)
         subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
         archive.unlink()
         for entry in json.loads((folder / "manifest.json").read_text()):

@@ -22,7 +22,7 @@ from pytest_istio.kube.polling import until
 from pytest_istio.kube.readiness import condition
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
-from tests.kind.conftest import containers
+from tests.kind.containers import ask_engine, containers
 
 if TYPE_CHECKING:
     from pytest_istio.clusters.base import Cluster
@@ -61,7 +61,7 @@ def test_a_cluster_from_creation_to_cleanup(
         assert len(containers(cluster.name)) == 2
     finally:
         assert kind.cleanup() == [cluster.name]
-    assert containers(cluster.name) == []
+    assert not containers(cluster.name)
     assert not cluster.kubeconfig.exists()
 
 
@@ -70,14 +70,14 @@ def test_a_cluster_whose_node_is_stopped_is_lost(node_image: str) -> None:
     cluster = provider.start(Settings(istio_version="1.0.5", kind_image=node_image), Silent())
     try:
         assert provider.trouble is None
-        subprocess.run(["docker", "kill", f"{cluster.name}-control-plane"], check=True, capture_output=True)
+        ask_engine("kill", f"{cluster.name}-control-plane")
         trouble = until(lambda: provider.trouble, bool, timeout=180)
         assert trouble
         assert trouble.startswith("The cluster is lost: GET /readyz: no answer from the API server")
         assert f"docker ps -a --filter label=io.x-k8s.kind.cluster={cluster.name}" in trouble
     finally:
         provider.stop(cluster, keep=False)
-    assert containers(cluster.name) == []
+    assert not containers(cluster.name)
 
 
 def _judge(cluster: Cluster) -> None:
@@ -111,7 +111,7 @@ def test_a_node_that_is_at_making_a_container_is_deleted(engine: Engine, node_im
         assert frozen == "FROZEN\n"
     finally:
         provider.stop(cluster, keep=False)
-    assert containers(cluster.name) == []
+    assert not containers(cluster.name)
     assert list(folders()) == []
 
 
@@ -130,7 +130,7 @@ def test_a_run_that_ends_while_kind_creates_leaves_nothing(node_image: str, numb
     if number == signal.SIGKILL:
         assert [folder.name for folder in folders() if not folder.in_use] == [name]
         assert kind.cleanup() == [name]
-    assert containers(name) == []
+    assert containers(name) == set()
     assert list(folders()) == []
     with suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)
@@ -142,7 +142,7 @@ def test_a_creation_that_fails_leaves_its_logs_and_nothing_else(
     monkeypatch.setattr(kind, "ATTEMPTS", 1)
     config = tmp_path / "kind.yaml"
     config.write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: nobody}]")
-    before = set(subprocess.check_output(["docker", "ps", "-aq"], text=True).split())
+    before = containers()
     with pytest.raises(ClusterError) as caught:
         KindProvider().start(
             Settings(istio_version="1.0.5", kind_image=node_image, kind_config=config), Silent()
@@ -151,4 +151,4 @@ def test_a_creation_that_fails_leaves_its_logs_and_nothing_else(
     logs = Path(str(caught.value).rpartition(" ")[2])
     assert "invalid" in (logs / "kind.log").read_text() or "nobody" in (logs / "kind.log").read_text()
     assert list(folders()) == []
-    assert set(subprocess.check_output(["docker", "ps", "-aq"], text=True).split()) <= before
+    assert containers() <= before

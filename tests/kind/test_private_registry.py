@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_istio.clusters.kind_folder import folders
+from tests.kind.containers import ask_engine
 from tests.kind.registry import Registry, serving
 from tests.kind.runs import run
 
@@ -37,9 +37,9 @@ containerdConfigPatches:
 @pytest.fixture(scope="module")
 def registry(stand_ins: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry at an address of this machine that the nodes of kind's reach."""
-    network = json.loads(subprocess.check_output(["docker", "network", "inspect", "kind"]))[0]
-    gateways = [config.get("Gateway", "") for config in network["IPAM"]["Config"]]
-    host = next(each for each in gateways if "." in each)
+    network = ask_engine("network", "inspect", "kind")
+    # Docker and Podman agree on no more than this.
+    host = re.findall(r'"gateway": *"([0-9.]+)"', network, re.IGNORECASE)[0]
     with serving(Registry(stand_ins, tmp_path_factory.mktemp("registry")), host) as served:
         yield served
 

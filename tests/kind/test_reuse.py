@@ -14,7 +14,7 @@ from pytest_istio.clusters.kind_reuse import take_kept
 from pytest_istio.kube.client import Kube
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
-from tests.kind.conftest import containers
+from tests.kind.containers import containers
 from tests.kind.runs import run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_a_cluster_is_left_alone_unless_it_is_as_wanted_free_and_well(
     assert len(containers(cluster.name)) == 1
 
     assert re.match(r".*Deployment istio-system/istio-.*; it is deleted, and a new one made$", told(wanted))
-    assert containers(cluster.name) == []
+    assert containers(cluster.name) == set()
     assert told(wanted) == "no cluster is kept that could be reused; making one"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.clusters.kind_folder import folders
-from tests.kind.conftest import containers
+from tests.kind.containers import containers
 from tests.kind.runs import WITH_STAND_INS, command, run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_smoke_passes_and_nothing_is_left(node_image: str, tmp_path: Path, nodes
     assert done.report["rehearsal"], "stand-ins are no Istio"
     assert {"cluster", "images", "apply", "control plane", "teardown"} <= done.phases.keys()
     assert list(folders()) == []
-    assert containers(done.report["cluster"]["name"]) == []
+    assert containers(done.report["cluster"]["name"]) == set()
     assert "c2VjcmV0" not in done.output + str(done.report)
 
 
@@ -66,7 +66,7 @@ def test_an_interrupted_installation_leaves_nothing(
     assert run.returncode == pytest.ExitCode.INTERRUPTED, said
     assert not [line for line in said if line.startswith((f"istio: {phase} took", "Traceback"))]
     assert list(folders()) == []
-    assert containers(folder.name) == []
+    assert containers(folder.name) == set()
 
 
 def config(folder: Path) -> str:
