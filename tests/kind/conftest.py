@@ -23,10 +23,12 @@ BASE_IMAGE = "PYTEST_ISTIO_TEST_BASE_IMAGE"
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is the whole PATH, but for what a shell script needs."""
+    """A folder that is the whole PATH, with what a shell script needs; no engine is found elsewhere."""
     folder = tmp_path / "programs"
     folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/bin")
+    for program in ("cat", "chmod", "mkdir", "mv", "rm", "sh", "sleep", "touch"):
+        (folder / program).symlink_to(f"/bin/{program}")
+    monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("KIND_EXPERIMENTAL_PROVIDER", raising=False)
     return folder
 
