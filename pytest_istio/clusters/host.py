@@ -32,7 +32,7 @@ _STORAGE = 4 * 2**30
 
 @cache
 def default_image(istio: str) -> str:
-    """Return the node image for a version of Istio, such as ``kindest/node:v1.21.14``.
+    """Return the node image for a version of Istio, such as ``docker.io/kindest/node:v1.21.14``.
 
     Raises:
         ClusterError: No node image is known for it.
@@ -42,7 +42,7 @@ def default_image(istio: str) -> str:
     if minor not in images:
         raise ClusterError(
             f"No default node image is known for Istio {istio}; name one with --istio-kind-image, "
-            "such as kindest/node:v1.34.0."
+            "such as docker.io/kindest/node:v1.34.0."
         )
     image: str = images[minor]["image"]
     return image

@@ -33,7 +33,7 @@ def test_kubelets_and_cgroups_that_do_not_go_together_are_refused(
     with pytest.raises(ClusterError) as caught:
         check_host(replace(HOST, cgroup=cgroup), image, "1.0.5")
     assert works in str(caught.value)
-    assert "--istio-kind-image=kindest/node:v1.21.14" in str(caught.value)
+    assert "--istio-kind-image=docker.io/kindest/node:v1.21.14" in str(caught.value)
     assert "nothing was created" in str(caught.value)
 
 
