@@ -59,6 +59,9 @@ NOT_SENT = "NotSent"
 """The reason of an `UnreachableError` when the server cannot have seen the request."""
 
 
+HEADERS = {"Accept": "application/json", "User-Agent": "pytest-istio"}
+"""Sent with each request; whoever writes without a field manager is recorded by the name of the agent."""
+
 TOO_LONG = "TooLong"
 """The reason of an `UnreachableError` when the whole time for it was over; another try has none left."""
 
@@ -190,7 +193,7 @@ class Connection:
                 request.method,
                 f"{self.server}{request.path}{query}",
                 body=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
-                headers={"Accept": "application/json", **self.authorization(), **request.headers},
+                headers={**HEADERS, **self.authorization(), **request.headers},
                 timeout=request.timeout,
                 retries=False,
                 preload_content=not stream,

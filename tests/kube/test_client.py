@@ -78,12 +78,13 @@ def test_an_object_lives_through_all_verbs(kube: Kube, namespace: str) -> None:
         kube.get("v1", "ConfigMap", "a", namespace)
 
 
-def test_what_is_made_and_replaced_says_that_this_program_wrote_it(kube: Kube, namespace: str) -> None:
+def test_whatever_is_written_says_that_this_program_wrote_it(kube: Kube, namespace: str) -> None:
     made = kube.create(config_map(namespace, "a", x="1"))
     replaced = kube.replace(config_map(namespace, "a", y="2"))
-    managers = [each["manager"] for obj in (made, replaced) for each in obj["metadata"]["managedFields"]]
-    assert managers
-    assert all(manager.startswith("pytest-istio-") for manager in managers)
+    patched = kube.patch("v1", "ConfigMap", "a", namespace, {"data": {"z": "3"}})
+    managers = [[each["manager"] for each in obj["metadata"]["managedFields"]] for obj in (made, replaced)]
+    assert all(names and all(name.startswith("pytest-istio-") for name in names) for names in managers)
+    assert "pytest-istio" in [each["manager"] for each in patched["metadata"]["managedFields"]]
 
 
 def test_a_list_has_all_pages_and_says_what_its_items_are(
