@@ -72,7 +72,7 @@ class Call:
         late.start()
         lines = []
         try:
-            with child.stdout, (folder / "kind.log").open("a", encoding="utf-8") as log:
+            with child.stdout, (folder / "kind.log").open("a", encoding="utf-8", buffering=1) as log:
                 for line in child.stdout:
                     log.write(line)
                     lines.append(line.rstrip())
