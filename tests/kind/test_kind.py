@@ -65,7 +65,7 @@ def test_a_cluster_from_creation_to_cleanup(
     assert not cluster.kubeconfig.exists()
 
 
-def test_a_cluster_whose_node_is_stopped_is_lost(node_image: str) -> None:
+def test_a_cluster_whose_node_is_stopped_is_lost(engine: Engine, node_image: str) -> None:
     provider = KindProvider()
     cluster = provider.start(Settings(istio_version="1.0.5", kind_image=node_image), Silent())
     try:
@@ -74,7 +74,7 @@ def test_a_cluster_whose_node_is_stopped_is_lost(node_image: str) -> None:
         trouble = until(lambda: provider.trouble, bool, timeout=180)
         assert trouble
         assert trouble.startswith("The cluster is lost: GET /readyz: no answer from the API server")
-        assert f"docker ps -a --filter label=io.x-k8s.kind.cluster={cluster.name}" in trouble
+        assert f"{engine.program} ps -a --filter label=io.x-k8s.kind.cluster={cluster.name}" in trouble
     finally:
         provider.stop(cluster, keep=False)
     assert not containers(cluster.name)
