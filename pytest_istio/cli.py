@@ -103,6 +103,10 @@ def _cleanup(chosen: argparse.Namespace) -> None:
     from pytest_istio.settings import Settings
 
     remove_abandoned()
+    if chosen.kubeconfig and not chosen.context:
+        raise PytestIstioError(
+            "cleanup: --kubeconfig needs --context NAME, so that no other cluster is touched"
+        )
     if chosen.context:
         ended = existing.cleanup(Settings(context=chosen.context, kubeconfig=chosen.kubeconfig))
     else:

@@ -88,6 +88,7 @@ OPTIONS = (
         convert=values.to_text,
         help="Context on whose cluster Istio may be installed, and removed again. May be repeated.",
         many=True,
+        separator=",",
     ),
     Option(
         name="kubeconfig",

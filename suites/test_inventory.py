@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -172,7 +173,8 @@ def test_mesh_configuration_is_valid(mesh: Mesh) -> None:
     default = config.get("defaultConfig") or {}
     discovery = str(default.get("discoveryAddress", ""))
     expected = f"{mesh.release.discovery_service}.{mesh.namespace}"
-    assert discovery.partition(":")[0].removesuffix(".svc") == expected, finding(
+    address = rf"{re.escape(expected)}(\.svc(\.cluster\.local)?)?:\d+"
+    assert re.fullmatch(address, discovery), finding(
         f"{subject}, defaultConfig.discoveryAddress",
         expected=f"{expected} with a port",
         seen=discovery or "nothing",

@@ -52,8 +52,12 @@ class Engine:
         return kind_environment(self.program)
 
     def inspect(self, image: str) -> dict[str, Any] | None:
-        """Return what the engine knows of an image; None if it does not have it."""
-        asked = self._run("image", "inspect", image)
+        """Return what the engine knows of an image; None if it does not have it.
+
+        Raises:
+            ClusterError: The engine does not answer.
+        """
+        asked = self._ask("image", "inspect", image)
         return json.loads(asked.stdout)[0] if asked.returncode == 0 else None
 
     def pull(self, image: str, *, timeout: float, progress: Progress) -> None:
@@ -87,9 +91,13 @@ class Engine:
             raise ClusterError(f"`{self.program} save` failed: {_last_line(saved.stderr)}")
 
     def published(self, container: str) -> dict[str, int]:
-        """Return the ports of this machine at which ports of a container are reached, by the container's."""
+        """Return the ports of this machine at which ports of a container are reached, by the container's.
+
+        Raises:
+            ClusterError: The engine does not answer.
+        """
         ports = {}
-        for line in self._run("port", container).stdout.splitlines():
+        for line in self._ask("port", container).stdout.splitlines():
             # Such as "31380/tcp -> 127.0.0.1:40123".
             inside, _, outside = line.partition(" -> ")
             ports[inside.partition("/")[0]] = int(outside.rpartition(":")[2])
@@ -102,7 +110,13 @@ class Engine:
             "or name another with --istio-kind-image."
         )
 
-    def _run(self, *words: str, timeout: float = _ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return self._run(*words, timeout=_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(_silent(self.program, words[0])) from error
+
+    def _run(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *words], capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -114,10 +128,21 @@ def kind_environment(program: str) -> dict[str, str]:
 
 
 def nodes_left(program: str, cluster: str) -> list[str]:
-    """Return the containers that the engine of that name has of a kind cluster."""
+    """Return the containers that the engine of that name has of a kind cluster.
+
+    Raises:
+        ClusterError: It does not answer.
+    """
     words = [program, "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={cluster}"]
-    listed = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)
+    try:
+        listed = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ClusterError(_silent(program, "ps")) from error
     return listed.stdout.split()
+
+
+def _silent(program: str, command: str) -> str:
+    return f"`{program} {command}` does not answer within {_ANSWER_SECONDS:.0f} s; restart its daemon"
 
 
 def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
@@ -148,7 +173,7 @@ def _ask(program: str) -> Engine | str:
             capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return f"`{program} info` does not answer within {_ANSWER_SECONDS:.0f} s; restart its daemon"
+        return _silent(program, "info")
     except OSError as error:
         return f"it cannot be run: {error}; install it anew"
     try:

@@ -274,4 +274,4 @@ def _remove(kube: Kube, found: lease.Owner, settings: Settings, progress: Progre
         kube, found.run, None if found.use_installed else release(found.istio_version),
         since=found.since, timeouts=settings.timeouts, progress=progress,
     )  # fmt: skip
-    lease.remove_lease(kube)
+    lease.remove_lease(kube, found.uid)

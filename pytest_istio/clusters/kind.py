@@ -121,11 +121,11 @@ def _kept_or_made(settings: Settings, progress: Progress) -> tuple[KindFolder, C
     with progress.phase("container engine"):
         _check_package()
         engine = find_engine()
+        _remove_abandoned(progress)
         image = settings.kind_image or default_image(settings.istio_version)
         check_host(engine, image, settings.istio_version)
         config = configuration(settings)
         program = find_kind(settings.kind_program, progress)
-        _remove_abandoned(progress)
     if engine.inspect(image) is None:
         with progress.phase("node image"):
             engine.pull(image, timeout=settings.timeouts.image_pull, progress=progress)
@@ -157,9 +157,13 @@ def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
     """Return if no cluster has the name: pytest-kind would adopt it, and a failure delete it."""
     if name is None:
         return
-    listed = subprocess.run(
-        [program, "get", "clusters"], env=engine.environment, capture_output=True, text=True, check=False
-    )
+    try:
+        listed = subprocess.run(
+            [program, "get", "clusters"], env=engine.environment, capture_output=True, text=True,
+            timeout=DELETE_SECONDS, check=True,
+        )  # fmt: skip
+    except subprocess.SubprocessError as error:
+        raise ClusterError(f"--istio-kind-name: which names are taken cannot be told: {error}") from error
     if name in listed.stdout.split():
         raise ClusterError(
             f"--istio-kind-name: there is a kind cluster {name} already, and this run did not make it. "
@@ -213,7 +217,8 @@ def _export_logs(folder: KindFolder) -> Path:
 def _remove_abandoned(progress: Progress) -> None:
     """Delete the clusters of runs that were killed."""
     for folder in folders():
-        if not folder.kept and not folder.in_use:
+        # In this order: who keeps a cluster says so before letting go of it.
+        if not folder.in_use and not folder.kept:
             progress.waiting(f"a killed run has left cluster {folder.name}; deleting it")
             delete_cluster(folder)
 

@@ -62,7 +62,7 @@ def _end_nodes(folder: KindFolder) -> None:
     Podman's is ten seconds; and one that still makes containers might not end at all.
     """
     # A node without a kubelet makes none; that an engine does not answer is kind's to tell.
-    with suppress(OSError, subprocess.TimeoutExpired):
+    with suppress(OSError, subprocess.TimeoutExpired, ClusterError):
         nodes = nodes_left(folder.engine, folder.name)
         for node in nodes:
             _call(folder.engine, "exec", node, "sh", "-c", _CALM)

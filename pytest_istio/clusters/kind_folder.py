@@ -62,8 +62,10 @@ class KindFolder:
             engine: The container engine that kind is to use.
         """
         folder = cls(state_folder() / "kind" / name)
-        folder.path.mkdir(mode=0o700, parents=True)
-        folder.lock.acquire()
+        # A folder without an owner is what a run has left that was killed right here.
+        recorded = (folder.path / f"{_OWNER}.json").exists()
+        folder.path.mkdir(mode=0o700, parents=True, exist_ok=not recorded)
+        folder.lock.acquire(timeout=0)
         folder.program.write_text(_PROGRAM.format(program=program), encoding="utf-8")
         folder.program.chmod(stat.S_IRWXU)
         # Last, for only then others take it for the record of a cluster.

@@ -39,6 +39,7 @@ class Owner:
     """Who a Lease says uses the cluster.
 
     Attributes:
+        uid: The Lease's, which tells it from a later one.
         run: The run's name.
         holder: The user and the process.
         since: When it began.
@@ -48,6 +49,7 @@ class Owner:
         use_installed: Whether it installed nothing, and tested what was there.
     """
 
+    uid: str
     run: str
     holder: str
     since: str
@@ -65,9 +67,10 @@ class Owner:
 class Lease:
     """A run's Lease. Renewed by a thread until it is given back."""
 
-    def __init__(self, kube: Kube, run: str, since: str) -> None:
+    def __init__(self, kube: Kube, run: str, made: Object) -> None:
         self.run = run
-        self.since = since
+        self.since: str = made["metadata"]["creationTimestamp"]
+        self._uid: str = made["metadata"]["uid"]
         self._kube = kube
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -110,9 +113,9 @@ class Lease:
             # Interrupted while the answer was under way, or the answer got lost.
             with suppress(KubeError):
                 if (found := owner(kube)) and found.run == run:
-                    remove_lease(kube)
+                    remove_lease(kube, found.uid)
             raise
-        return cls(kube, run, made["metadata"]["creationTimestamp"])
+        return cls(kube, run, made)
 
     def keep(self) -> None:
         """Note that what the run installed stays, and stop renewing."""
@@ -122,7 +125,7 @@ class Lease:
     def give_back(self) -> None:
         """Remove the Lease."""
         self._stop()
-        remove_lease(self._kube)
+        remove_lease(self._kube, self._uid)
 
     def abandon(self) -> None:
         """Let the Lease run out, on a cluster that does not answer."""
@@ -139,7 +142,9 @@ class Lease:
                 self._patch({"spec": {"renewTime": _now(self._kube)}})
 
     def _patch(self, change: Object) -> None:
-        self._kube.patch(*KIND, NAME, NAMESPACE, change)
+        # Refused where the Lease is another run's by now, which took this one for dead.
+        metadata = {**change.get("metadata", {}), "uid": self._uid}
+        self._kube.patch(*KIND, NAME, NAMESPACE, {**change, "metadata": metadata})
 
 
 def owner(kube: Kube) -> Owner | None:
@@ -151,6 +156,7 @@ def owner(kube: Kube) -> Owner | None:
     annotations = metadata["annotations"]
     renewed = datetime.fromisoformat(spec["renewTime"].replace("Z", "+00:00"))
     return Owner(
+        uid=metadata["uid"],
         run=annotations[RUN_LABEL],
         holder=spec["holderIdentity"],
         since=metadata["creationTimestamp"],
@@ -161,9 +167,10 @@ def owner(kube: Kube) -> Owner | None:
     )
 
 
-def remove_lease(kube: Kube) -> None:
-    """Remove the Lease, whosever it is."""
-    kube.delete(*KIND, NAME, NAMESPACE)
+def remove_lease(kube: Kube, uid: str) -> None:
+    """Remove a Lease, but none that another run has made in its place."""
+    with suppress(ConflictError):
+        kube.delete(*KIND, NAME, NAMESPACE, uid=uid)
 
 
 def in_use(found: Owner) -> str:

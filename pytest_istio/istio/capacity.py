@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["capacity_problems"]
 
 RESOURCES = ("cpu", "memory")
+UNBEARABLE = ("NoSchedule", "NoExecute")
 Amounts = dict[str, Decimal]
 
 
@@ -39,7 +40,7 @@ def capacity_problems(kube: Kube, objects: Iterable[Object], *, timeout: float) 
                 "the cluster's nodes",
                 expected="one that is Ready and takes pods",
                 seen="; ".join(unfit) or "no node",
-                cause="the node is still joining, its network is not set up, or it was cordoned",
+                cause="the node is still joining, its network is not set up, or it was cordoned or tainted",
                 look="kubectl describe nodes",
             ),
         )
@@ -61,12 +62,18 @@ def _ready_nodes(kube: Kube, timeout: float) -> list[Object]:
 
 def _usable(node: Object) -> bool:
     ready = readiness.condition(node, "Ready")
-    return ready is not None and ready["status"] == "True" and not node["spec"].get("unschedulable")
+    return ready is not None and ready["status"] == "True" and not _kept_from(node)
+
+
+def _kept_from(node: Object) -> list[str]:
+    """Return what keeps pods without tolerations, as Istio's are, from a node."""
+    taints = [each["key"] for each in node["spec"].get("taints") or [] if each["effect"] in UNBEARABLE]
+    return [*(["cordoned"] if node["spec"].get("unschedulable") else []), *(f"taint {key}" for key in taints)]
 
 
 def _why_unfit(node: Object) -> str:
-    if node["spec"].get("unschedulable"):
-        return "cordoned"
+    if kept_from := _kept_from(node):
+        return ", ".join(kept_from)
     ready = readiness.condition(node, "Ready") or {}
     return ": ".join(filter(None, ["not Ready", ready.get("reason"), ready.get("message")]))
 

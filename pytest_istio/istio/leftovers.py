@@ -50,6 +50,9 @@ def remove(
 ) -> None:
     """Take away what a run and its Istio have made, in every namespace, and wait until it is gone.
 
+    What Istio has made bears no label, and goes first: where nothing with the run's label is left, somebody
+    has taken away the rest already, and such objects are another Istio's.
+
     Args:
         kube: The cluster.
         run: The run's name.
@@ -69,8 +72,11 @@ def remove(
     pods = _pods_in(kube, {ref.namespace for ref in workloads}, found)
     delete(kube, workloads, timeouts=timeouts, progress=progress)
     wait_gone(kube, pods, timeout=timeouts.namespace_gone, progress=progress)
+    if not found:
+        release = None
+    delete(kube, _made_by_istio(kube, release, since), timeouts=timeouts, progress=progress)
     rest = [ref for ref in found if ref.kind not in CONTROLLERS]
-    delete(kube, [*rest, *_made_by_istio(kube, release, since)], timeouts=timeouts, progress=progress)
+    delete(kube, rest, timeouts=timeouts, progress=progress)
     left = [str(ref) for ref in (*made_by(kube, run), *_made_by_istio(kube, release, since))]
     if left:
         raise ClusterError(

@@ -203,6 +203,7 @@ class Kube(ApiServer):
         *,
         grace: int | None = None,
         propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+        uid: str | None = None,
     ) -> None:
         """Ask for an object to be deleted; that there is none is fine.
 
@@ -213,10 +214,16 @@ class Kube(ApiServer):
             namespace: None for what belongs to the whole cluster.
             grace: Seconds that a pod gets to end; None for its own setting.
             propagation: What becomes of the objects that it owns.
+            uid: The object's; None for whichever has the name.
+
+        Raises:
+            ConflictError: The object of that name has another `uid`.
         """
         options: Object = {"propagationPolicy": propagation}
         if grace is not None:
             options["gracePeriodSeconds"] = grace
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
             self.request("DELETE", self.resource(api_version, kind).path(namespace, name), body=options)
         except NotFoundError:

@@ -7,13 +7,13 @@ raw, since its typed models cost ten times as much and cannot hold API groups of
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies
@@ -29,6 +29,7 @@ from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from pytest_istio.kube.objects import Body
 
@@ -275,7 +276,7 @@ def unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> 
     """Return the message about a kubeconfig that cannot be used for a reason."""
     file = f"kubeconfig {kubeconfig}" if kubeconfig else "kubeconfig (KUBECONFIG or ~/.kube/config)"
     chosen = f", context {context!r}" if context else ""
-    if kubeconfig and not Path(kubeconfig).exists():
+    if kubeconfig and os.pathsep not in str(kubeconfig) and not kubeconfig.exists():
         return f"{file}: no such file."
     why = " ".join(str(error).split())
     if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):

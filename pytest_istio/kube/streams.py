@@ -8,6 +8,7 @@ import socketserver
 import ssl
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
@@ -92,7 +93,7 @@ def _executed(
     connection: Connection, path: str, query: Mapping[str, object], deadline: Deadline, asked: str
 ) -> Executed:
     printed: dict[int, list[bytes]] = {STDOUT: [], STDERR: [], STATUS: []}
-    with _open(connection, path, query) as stream:
+    with _open(connection, path, query, deadline.remaining()) as stream:
         while stream.is_open() and not deadline.expired:
             stream.update(timeout=deadline.remaining())
             _drain(stream, printed)
@@ -126,7 +127,10 @@ def forward(connection: Connection, namespace: str, pod: str, port: int) -> Iter
             # Whoever connects sees a closed connection, as from a port where nobody listens.
             with suppress(KubeError), ExitStack() as held:
                 stream = connection.retried(
-                    lambda: held.enter_context(_open(connection, path, {"ports": port})), repeatable=True
+                    lambda: held.enter_context(
+                        _open(connection, path, {"ports": port}, connection.request_timeout)
+                    ),
+                    repeatable=True,
                 )
                 _pump(self.request, stream)
 
@@ -171,7 +175,9 @@ def _pump(near: socket.socket, stream: _Stream) -> None:
 
 
 @contextmanager
-def _open(connection: Connection, path: str, query: Mapping[str, object]) -> Iterator[_Stream]:
+def _open(
+    connection: Connection, path: str, query: Mapping[str, object], seconds: float
+) -> Iterator[_Stream]:
     """Give the official client's WebSocket to a pod, closed at the end; its errors are translated.
 
     The client's own ways to it need the typed API classes, which take half a second to import, cannot be
@@ -183,7 +189,13 @@ def _open(connection: Connection, path: str, query: Mapping[str, object]) -> Ite
     stream = None
     try:
         with connection.configuration() as configuration:
-            stream = _connect(configuration, url, connection.authorization(), capture_all=False, binary=True)
+            headers = connection.authorization()
+            stream = _within(
+                seconds, lambda: _connect(configuration, url, headers, capture_all=False, binary=True)
+            )
+        if stream is None:
+            text = f"{asked}: the stream to the pod did not open within {seconds:.0f} s."
+            raise UnreachableError(text, path=asked, reason=TOO_LONG)
         yield stream
     except WebSocketBadStatusException as error:
         raise from_answer(asked, error.status_code, error.resp_body or b"", None) from error
@@ -194,6 +206,29 @@ def _open(connection: Connection, path: str, query: Mapping[str, object]) -> Ite
     finally:
         if stream is not None:
             stream.sock.shutdown()
+
+
+def _within(seconds: float, attempt: Callable[[], _Stream]) -> _Stream | None:
+    """Return what `attempt` returns or raise what it raises; None when it takes longer.
+
+    The client's WebSocket knows no bound on opening. A thread that is left behind ends with its socket.
+    """
+    came: SimpleQueue[_Stream | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            came.put(attempt())
+        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
+            came.put(error)
+
+    Thread(target=run, name="websocket", daemon=True).start()
+    try:
+        answer = came.get(timeout=seconds)
+    except Empty:
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _exit_code(status: str, path: str) -> int:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Controller"]
 
-INTERRUPTED = "Ending the cluster was interrupted; finish it with: pytest-istio cleanup"
+INTERRUPTED = (
+    "Ending the cluster was interrupted; finish it with: pytest-istio cleanup "
+    "(with --context NAME for an existing cluster)"
+)
 CLUSTER_FACTS = ("name", "provider", "description", "created", "reused")
 
 

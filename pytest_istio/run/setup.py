@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -52,12 +53,16 @@ def mesh(run: Run, cluster: Cluster, kube: Kube) -> Mesh:
             if found.restarts is not None:
                 return found
             return _reused(run, cluster, found)
+        if failed := run.folder.read(FAILED):
+            # Another process has tried meanwhile, and told all of it.
+            raise PytestIstioError(failed)
         name = cluster.details.get("run") or f"run-{secrets.token_hex(4)}"
         try:
             started = _started(run, cluster, kube, name, observed)
             if run.selection.bookinfo and run.settings.injection == "manual":
-                # Its pods start while Istio's do.
-                _start_bookinfo(run, started)
+                # Its pods start while Istio's do. What stands in its way is for who needs it to tell.
+                with suppress(PytestIstioError):
+                    _start_bookinfo(run, started)
             finished = install.finish(started, progress=run.progress)
         except PytestIstioError as error:
             run.folder.write(FAILED, str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import PytestIstioError
@@ -43,6 +44,9 @@ def made(subject: Subject, changes: list[dict[str, Any]]) -> Iterator[None]:
                 undoing.callback(_undoing, subject, change, make(kube, change))
             if change.get("until") == "silent":
                 assert until(lambda: _is_silent(subject), bool, timeout=BOUND), "the gateway still answers"
+            if check := change.get("seen_by"):
+                observe = partial(observations.observe, check, subject)
+                assert until(observe, bool, timeout=BOUND), f"{check} sees nothing of it"
         yield
 
 

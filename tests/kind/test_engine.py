@@ -91,11 +91,16 @@ def test_an_engine_that_is_looked_for_in_the_wrong_place_names_who_says_so(
 
 
 def test_an_engine_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(programs / "docker", out=DOCKER)
+    found = find_engine()
     monkeypatch.setattr(engine, "_ANSWER_SECONDS", 0.2)
     (programs / "docker").write_text("#!/bin/sh\nexec sleep 20\n")
-    (programs / "docker").chmod(0o755)
-    with pytest.raises(ClusterError, match="does not answer within"):
+    with pytest.raises(ClusterError, match="`docker info` does not answer within"):
         find_engine()
+    with pytest.raises(ClusterError, match="`docker image` does not answer within"):
+        found.inspect("an/image")
+    with pytest.raises(ClusterError, match="`docker ps` does not answer within"):
+        engine.nodes_left("docker", "a-cluster")
 
 
 def test_an_image_that_no_registry_gives_is_one_message(programs: Path) -> None:

@@ -19,6 +19,7 @@ from pytest_istio.istio import leftovers
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.mesh import RUN_LABEL
 from pytest_istio.kube.client import Kube
+from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.polling import until
 from pytest_istio.local.controlplane import running_control_plane
 from pytest_istio.progress import Silent
@@ -160,6 +161,39 @@ def test_a_lease_is_one_runs_and_says_what_is_left(kube: Kube, plane: ControlPla
     assert existing.cleanup(settings) == ["run-1"]
     assert lease.owner(kube) is None
     assert existing.cleanup(settings) == []
+
+
+def test_a_run_that_was_taken_for_dead_leaves_the_lease_of_the_next_one(kube: Kube) -> None:
+    late = lease.Lease.take(kube, "run-5", "1.0.5")
+    found = lease.owner(kube)
+    assert found
+    lease.remove_lease(kube, found.uid)
+    next_one = lease.Lease.take(kube, "run-6", "1.0.5")
+    try:
+        with pytest.raises(KubeError, match="metadata.uid"):
+            late.keep()
+        late.give_back()
+        found = lease.owner(kube)
+        assert found
+        assert (found.run, found.kept) == ("run-6", False)
+    finally:
+        next_one.give_back()
+    assert lease.owner(kube) is None
+
+
+def test_an_istio_is_another_ones_where_nothing_of_the_run_is_left(kube: Kube) -> None:
+    name = release("1.0.5").validation_webhook
+    kube.create(webhook(name))
+    leftovers.remove(
+        kube,
+        "run-7",
+        release("1.0.5"),
+        since="2000-01-01T00:00:00Z",
+        timeouts=Timeouts(namespace_gone=30),
+        progress=Silent(),
+    )
+    assert kube.find(*leftovers.WEBHOOK, name)
+    kube.delete(*leftovers.WEBHOOK, name)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

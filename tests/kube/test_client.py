@@ -222,6 +222,8 @@ def test_a_server_that_hangs_is_reported_in_bounded_time(
         hanging = Kube.connect(path, request_timeout=0.2)
         with pytest.raises(UnreachableError, match="the API server is overloaded or hangs"):
             hanging.version()
+        with pytest.raises(UnreachableError, match="did not open within"):
+            hanging.exec("default", "web", ["true"], timeout=0.5)
         hanging.close()
 
 

@@ -63,14 +63,14 @@ def runtime_objects(mesh: Mesh) -> tuple[str, ...]:
 def _validation(mesh: Mesh) -> Iterator[str]:
     name = mesh.release.validation_webhook
     found = mesh.kube.find(*VALIDATION, name)
-    if found is not None and all(
-        each["clientConfig"].get("caBundle") for each in found.get("webhooks") or []
-    ):
+    webhooks = found.get("webhooks") or [] if found else []
+    if webhooks and all(each["clientConfig"].get("caBundle") for each in webhooks):
         return
+    wanting = "a webhook without caBundle" if webhooks else "no webhook in it"
     yield finding(
         f"ValidatingWebhookConfiguration {name}",
         expected="exists, with the certificate authority of its server",
-        seen="not on the cluster" if found is None else "a webhook without caBundle",
+        seen="not on the cluster" if found is None else wanting,
         cause=mesh.registered_by_run(name)
         or "the component that registers it does not run, or the API server refuses what it sends",
         look=f"kubectl -n {mesh.namespace} logs deployment/{name} --tail=20",
