@@ -170,7 +170,7 @@ def test_a_run_that_was_taken_for_dead_leaves_the_lease_of_the_next_one(kube: Ku
     lease.remove_lease(kube, found.uid)
     next_one = lease.Lease.take(kube, "run-6", "1.0.5")
     try:
-        with pytest.raises(KubeError, match="metadata.uid"):
+        with pytest.raises(KubeError, match=r"metadata\.uid"):
             late.keep()
         late.give_back()
         found = lease.owner(kube)
