@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -123,6 +125,33 @@ def test_what_is_refused_is_named_and_not_tried_for_ever(kube: Kube, namespace: 
         applied(kube, config_map("nowhere", "a"))
     with pytest.raises(KindNotServedError, match=r"no kind Thing in example\.com/v1"):
         applied(kube, {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}})
+
+
+def test_a_node_port_that_is_still_held_is_waited_for(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def service(name: str) -> Object:
+        spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 32001}]}
+        metadata = {"name": name, "namespace": namespace}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+    refused = Event()
+    plain = kube.apply
+
+    def telling(obj: Object, *, manager: str) -> Object:
+        try:
+            return plain(obj, manager=manager)
+        except KubeError:
+            refused.set()
+            raise
+
+    kube.apply(service("first"), manager="test")
+    monkeypatch.setattr(kube, "apply", telling)
+    with ThreadPoolExecutor(1) as pool:
+        applying = pool.submit(applied, kube, service("second"))
+        assert refused.wait(60)
+        kube.delete("v1", "Service", "first", namespace)
+        assert applying.result().created == (Ref("v1", "Service", namespace, "second"),)
 
 
 def test_deleting_what_is_not_there_is_fine(kube: Kube, namespace: str) -> None:
