@@ -208,17 +208,15 @@ def test_a_job_that_failed_ends_the_waiting(kube: Kube, namespace: str) -> None:
 
 def test_an_object_is_returned_once_it_is_as_wanted(kube: Kube, namespace: str) -> None:
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": namespace}}
-    threading.Timer(0.2, kube.create, [obj]).start()
-    threading.Timer(0.6, kube.patch, ["v1", "ConfigMap", "a", namespace, {"data": {"x": "1"}}]).start()
 
     def has_data(found: Object | None) -> str | None:
         return "no such object" if found is None else None if found.get("data") else "no data"
 
-    told = Told()
+    changed = {"data": {"x": "1"}}
+    told = Told(lambda: kube.create(obj), lambda: kube.patch("v1", "ConfigMap", "a", namespace, changed))
     found = wait_for(kube, "v1", "ConfigMap", "a", namespace, has_data, timeout=30, progress=told)
     assert found["data"] == {"x": "1"}
-    assert told.texts[0] == f"ConfigMap {namespace}/a: no such object"
-    assert told.texts[-1] == f"ConfigMap {namespace}/a: no data"
+    assert told.texts == [f"ConfigMap {namespace}/a: no such object", f"ConfigMap {namespace}/a: no data"]
     with pytest.raises(NotReadyError, match=f"ConfigMap {namespace}/b: Missing: no such object"):
         wait_for(kube, "v1", "ConfigMap", "b", namespace, has_data, timeout=0.3, progress=told)
 
@@ -226,7 +224,6 @@ def test_an_object_is_returned_once_it_is_as_wanted(kube: Kube, namespace: str) 
 def test_gone_is_what_does_not_exist_any_more(kube: Kube, namespace: str) -> None:
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": namespace}}
     refs = created(kube, obj)
-    threading.Timer(0.3, kube.delete, ["v1", "ConfigMap", "a", namespace]).start()
-    told = Told()
+    told = Told(lambda: kube.delete("v1", "ConfigMap", "a", namespace))
     wait_gone(kube, refs, timeout=30, progress=told)
     assert told.texts == ["1 ConfigMap to be gone: a"]

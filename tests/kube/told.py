@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Told:
-    def __init__(self) -> None:
+    """Remembers the texts, and answers the first of them with an action each."""
+
+    def __init__(self, *actions: Callable[[], object]) -> None:
         self.texts: list[str] = []
+        self._actions = list(actions)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -19,3 +22,5 @@ class Told:
 
     def waiting(self, what: str) -> None:
         self.texts.append(what)
+        if self._actions:
+            self._actions.pop(0)()
