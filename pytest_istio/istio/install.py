@@ -90,6 +90,8 @@ def start(
             timeouts=settings.timeouts,
             progress=progress,
         )
+        # Before anybody builds on them: a proxy that comes too early for its routes waits long for them.
+        troubles = _not_ready(kube, wanted, DEFINITIONS, settings.timeouts.crd_established, progress)
     return Mesh(
         kube=kube,
         settings=settings,
@@ -98,6 +100,7 @@ def start(
         run=run,
         preflight=found,
         observed=observed,
+        troubles=troubles,
         **vars(fitted),
     )
 
@@ -137,21 +140,23 @@ def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     if mesh.settings.use_installed:
         return replace(mesh, restarts=restart_counts(mesh))
     with progress.phase("control plane"):
-        troubles = (*_absent(mesh), *_not_ready(mesh, DEFINITIONS, mesh.timeouts.crd_established, progress))
+        troubles = (*mesh.troubles, *_absent(mesh))
         # What waits for a part that nobody starts waits in vain; the rest does not take that long.
         bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
         with Registering(mesh, mesh.registrations, timeout=bound) as registering:
-            troubles += _not_ready(mesh, WORKLOADS, bound, progress)
+            troubles += _not_ready(mesh.kube, mesh.objects, WORKLOADS, bound, progress)
             left = 0.0 if troubles else mesh.timeouts.webhook_live
             troubles += registering.troubles(within=left)
     return replace(mesh, troubles=troubles, restarts=restart_counts(mesh))
 
 
-def _not_ready(mesh: Mesh, kinds: Iterable[str], timeout: float, progress: Progress) -> tuple[Trouble, ...]:
+def _not_ready(
+    kube: Kube, objects: Iterable[Object], kinds: Iterable[str], timeout: float, progress: Progress
+) -> tuple[Trouble, ...]:
     """Wait for the installed objects of the kinds, and return what did not become ready."""
-    refs = [Ref.of(each) for each in mesh.objects if each["kind"] in kinds]
+    refs = [Ref.of(each) for each in objects if each["kind"] in kinds]
     try:
-        wait_ready(mesh.kube, refs, timeout=timeout, progress=progress)
+        wait_ready(kube, refs, timeout=timeout, progress=progress)
     except NotReadyError as error:
         return error.troubles
     return ()
