@@ -57,7 +57,7 @@ class Engine:
         Raises:
             ClusterError: The engine does not answer.
         """
-        asked = self._ask("image", "inspect", image)
+        asked = _answer(self.program, "image", "inspect", image)
         return json.loads(asked.stdout)[0] if asked.returncode == 0 else None
 
     def pull(self, image: str, *, timeout: float, progress: Progress) -> None:
@@ -97,7 +97,7 @@ class Engine:
             ClusterError: The engine does not answer.
         """
         ports = {}
-        for line in self._ask("port", container).stdout.splitlines():
+        for line in _answer(self.program, "port", container).stdout.splitlines():
             # Such as "31380/tcp -> 127.0.0.1:40123".
             inside, _, outside = line.partition(" -> ")
             ports[inside.partition("/")[0]] = int(outside.rpartition(":")[2])
@@ -109,12 +109,6 @@ class Engine:
             f"where the registry is out of reach, load the image from a file (`{self.program} load`) "
             "or name another with --istio-kind-image."
         )
-
-    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        try:
-            return self._run(*words, timeout=_ANSWER_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(_silent(self.program, words[0])) from error
 
     def _run(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -133,12 +127,17 @@ def nodes_left(program: str, cluster: str) -> list[str]:
     Raises:
         ClusterError: It does not answer.
     """
-    words = [program, "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={cluster}"]
+    chosen = ("--filter", f"label=io.x-k8s.kind.cluster={cluster}")
+    return _answer(program, "ps", "--all", "--quiet", *chosen).stdout.split()
+
+
+def _answer(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     try:
-        listed = subprocess.run(words, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False)
+        return subprocess.run(
+            [program, *words], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise ClusterError(_silent(program, "ps")) from error
-    return listed.stdout.split()
+        raise ClusterError(_silent(program, words[0])) from error
 
 
 def _silent(program: str, command: str) -> str:
