@@ -19,6 +19,7 @@ __all__ = ["LOST", "Interrupts"]
 
 ENDING = b"\nistio: the run is ending already; one more interrupt leaves the rest to: pytest-istio cleanup\n"
 LOST = "the cluster is lost"
+INTERRUPTED = "a signal"
 
 
 class Interrupts:
@@ -28,7 +29,9 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
+        self._session: pytest.Session | None = None
         self._ending = False
+        self._heard = False
         self._noted = False
         self._lost = False
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -56,13 +59,17 @@ class Interrupts:
             # To this thread, as that also ends what it sleeps in.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Learn whom to tell that no further test is to run."""
+        self._session = session
+
     # Around all others: the fixtures' and the cluster's end are not to be interrupted half-way.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Finish although a signal comes meanwhile, and say so by the exit code."""
         self._ending = True
         yield
-        if self._noted:
+        if self._heard:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
@@ -72,6 +79,7 @@ class Interrupts:
             raise pytest.exit.Exception(LOST, pytest.ExitCode.TESTS_FAILED)
         if lost:
             return
+        self._heard = True
         if self._ending and not self._noted:
             self._noted = True
             # Not by way of Python's files, which may be in the middle of writing.
@@ -79,4 +87,7 @@ class Interrupts:
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, ENDING)
             return
         self._ending = True
+        if self._session:
+            # The exception alone may come to nothing: code that it breaks off may drop it or raise another.
+            self._session.shouldstop = INTERRUPTED
         raise KeyboardInterrupt(*([] if number == signal.SIGINT else ["SIGTERM"]))

@@ -140,7 +140,7 @@ def test_an_interrupted_run_takes_away_what_it_has_made(kube: Kube, arguments: l
     with run(arguments, until="istio: apply took") as interrupted:
         interrupted.send_signal(signal.SIGINT)
         said, _ = interrupted.communicate(timeout=300)
-        assert interrupted.returncode == pytest.ExitCode.INTERRUPTED
+        assert interrupted.returncode == pytest.ExitCode.INTERRUPTED, said
     assert "istio: removal took" in said
     assert_left(kube, before)
 

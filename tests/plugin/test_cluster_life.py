@@ -218,6 +218,29 @@ def test_interrupt_caught_in_executed_text_is_told_by_the_exit_code(fake_cluster
     assert fake_cluster.run_apart().ret == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("instead", ["pass", "raise ValueError"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_interrupt_that_gets_lost_on_its_way_ends_the_run_all_the_same(
+    fake_cluster: FakeCluster, number: str, instead: str
+) -> None:
+    fake_cluster.pytester.makepyfile(f"""
+        import os, signal
+
+        def test_it(istio_cluster):
+            try:
+                os.kill(os.getpid(), signal.{number})
+            except KeyboardInterrupt:
+                {instead}
+
+        def test_next(istio_cluster):
+            assert False, "run although the run was to end"
+    """)
+    result = fake_cluster.run_apart("-p", "no:randomly")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.assert_outcomes(passed=instead == "pass", failed=instead != "pass")
+    assert fake_cluster.notes == STARTED_AND_ENDED
+
+
 def test_terminated_while_collecting_leaves_no_folder(
     fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
