@@ -19,6 +19,8 @@ class Timeouts:
     """One attempt of kind's to create a cluster, from an image that is on this machine."""
     image_pull: float = 600.0
     """One image, fetched from its registry by this machine's container engine."""
+    image_load: float = 300.0
+    """Writing a run's images to a file, and from there into the nodes of a kind cluster, each."""
     crd_established: float = 60.0
     """From creating the custom resource definitions to the last one being Established."""
     rollout: float = 480.0

@@ -231,7 +231,7 @@ def _prepared(
     with progress.phase("images"):
         images = archive.result()
         progress.waiting(f"kind loads {images.count} images of {engine.program}'s into the nodes")
-        load(folder, images)
+        load(folder, images, timeout=settings.timeouts.image_load)
     with progress.phase("nodes"):
         nodes = await_nodes(kube, timeout=settings.timeouts.cluster_start, progress=progress)
     kube.close()

@@ -25,7 +25,6 @@ STAND_IN = "pytest-istio.dev/stand-in"
 """The label of images that hold stand-ins for Istio, made by this program's own tests."""
 STAND_INS_ALLOWED = "PYTEST_ISTIO_STAND_IN_IMAGES"
 """The environment variable without which no run takes such an image for Istio's."""
-_LOAD_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,15 @@ def saving(engine: Engine, folder: KindFolder, settings: Settings) -> Iterator[F
         yield pool.submit(_save, engine, folder.path / "images.tar", settings)
 
 
-def load(folder: KindFolder, archive: Archive) -> None:
-    """Carry the images into the nodes of the cluster.
+def load(folder: KindFolder, archive: Archive, *, timeout: float) -> None:
+    """Carry the images into the nodes of the cluster, within so many seconds.
 
     Raises:
         ClusterError: kind fails to.
     """
     if archive.count:
         words = ("load", "image-archive", "--name", folder.name, str(archive.path))
-        folder.run_kind(*words, timeout=_LOAD_SECONDS)
+        folder.run_kind(*words, timeout=timeout)
         archive.path.unlink()
 
 
@@ -71,7 +70,7 @@ def _save(engine: Engine, path: Path, settings: Settings) -> Archive:
     if STAND_INS_ALLOWED not in os.environ:
         present = {image: stand_in for image, stand_in in present.items() if not stand_in}
     if present:
-        engine.save(present, path, timeout=_LOAD_SECONDS)
+        engine.save(present, path, timeout=settings.timeouts.image_load)
     return Archive(path, len(present), sum(present.values()))
 
 

@@ -206,9 +206,14 @@ def _end(supervisor: subprocess.Popen[str]) -> None:
 
 
 def _terminate(record: Record) -> None:
-    watched = os.pidfd_open(record.pid)
     try:
-        signal.pidfd_send_signal(watched, signal.SIGTERM)
+        watched = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        # Ended by itself, or by another cleanup, a moment ago.
+        return
+    try:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watched, signal.SIGTERM)
         if not select.select([watched], [], [], _END_SECONDS)[0]:
             raise ClusterError(_does_not_end(record.pid))
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -67,9 +68,12 @@ class Record:
 
 def records() -> list[Record]:
     """Return all records of this user, by name."""
-    return [
-        Record(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(_folder().glob("*.json"))
-    ]
+    found = []
+    for path in sorted(_folder().glob("*.json")):
+        # A cluster that ends meanwhile takes its record with it.
+        with suppress(FileNotFoundError):
+            found.append(Record(**json.loads(path.read_text(encoding="utf-8"))))
+    return found
 
 
 def _folder() -> Path:

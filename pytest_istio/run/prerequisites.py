@@ -54,5 +54,7 @@ def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
         problems = mesh.problems(requirement, bookinfo=namespace, gateway=gateway)
     except (PytestIstioError, pytest.fail.Exception) as error:
         problems = (str(error),)
+    except LookupError as error:
+        pytest.fail(f"istio marker, requires: {error}", pytrace=False)
     if problems:
         block(request.node, f"{requirement}: {one_line(problems[0])}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,6 +194,19 @@ def test_a_kept_cluster_stays_until_cleanup_and_others_run_beside_it(
         assert_gone(record, processes)
         assert other.kubeconfig.exists()
         assert cleanup() == []
+
+
+def test_several_cleanups_at_once_do_not_mind_each_other(kube_binaries: Mapping[str, Path]) -> None:
+    with owner("keep") as run:
+        kept = Cluster.from_state(until(run, "kubeconfig"))
+        assert run.wait(30) == 0
+    record = only_record()
+    processes = family(record.pid)
+    with ThreadPoolExecutor(4) as pool:
+        told = [name for names in pool.map(lambda _: cleanup(), range(4)) for name in names]
+    assert set(told) == {kept.name}
+    assert_gone(record, processes)
+    assert records() == []
 
 
 def test_remains_of_a_violent_end_are_removed(tmp_path: Path) -> None:

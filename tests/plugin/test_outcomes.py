@@ -108,6 +108,30 @@ def test_what_the_prerequisite_cannot_tell_blocks_too(fake_cluster: FakeCluster)
     result.stdout.fnmatch_lines(["blocked: CP-004: by CP-001: the API server does not answer"])
 
 
+def test_a_prerequisite_that_does_not_exist_is_told_as_a_fault_of_the_marker(
+    fake_cluster: FakeCluster,
+) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import pytest
+        from pytest_istio.istio.observations import Subject, observe
+
+        @pytest.fixture(scope="session")
+        def mesh(istio_cluster):
+            class Mesh:
+                def problems(self, check_id, **others): return observe(check_id, Subject(self))
+            return Mesh()
+
+        @pytest.mark.istio("CP-004", requires=["CP-404"])
+        def test_it(mesh): pass
+        """
+    )
+    result = fake_cluster.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["istio marker, requires: no observation belongs to CP-404; *INV-001*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 def test_failure_in_teardown_is_a_failed_check(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile(
         """
