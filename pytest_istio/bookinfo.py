@@ -146,9 +146,10 @@ def _migrated(
     taken: list[Object] = []
     rewrites: list[Rewrite] = []
     troubles: list[Trouble] = []
+    served = mesh.kube.served()
     for each in objects:
         try:
-            migrated = migrate([each], mesh.kube.served())
+            migrated = migrate([each], served)
         except ManifestError as error:  # noqa: PERF203  # a dozen objects, each judged apart
             troubles.append(Trouble(Ref.of(each), "NotServed", str(error)))
         else:

@@ -196,13 +196,14 @@ def _forbidden(
 
 def _previous(kube: Kube) -> list[str]:
     """Return what there is of an Istio: definitions, webhooks, and certificates of workloads."""
+    served = kube.served()
     found = [
         f"{kind} {each['metadata']['name']}"
         for api_version, kind, word in (
             (*CRD, ".istio.io"),
             *(("admissionregistration.k8s.io/v1", webhook, "istio") for webhook in WEBHOOKS),
         )
-        if (api_version, kind) in kube.served()
+        if (api_version, kind) in served
         for each in kube.list(api_version, kind)
         if word in each["metadata"]["name"]
     ]
