@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Event
@@ -126,6 +126,7 @@ class _Applying:
         self._progress = progress
         self._pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="apply")
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="apply natives")
+        self._sent: list[Future[None]] = []
         self._stored: dict[Ref, Object] = {}
         self._ended = Event()
         self._retrying = tenacity.Retrying(
@@ -144,8 +145,11 @@ class _Applying:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         for pool in (self._pool, self._beside):
-            # After a failure or Ctrl-C nobody waits for requests that hang.
             pool.shutdown(wait=kind is None, cancel_futures=True)
+        if kind is not None:
+            # After a failure or Ctrl-C all may be taken away at once, and nothing is to arrive later than
+            # that; but nobody waits for requests that hang.
+            wait([each for each in self._sent if not each.cancelled()], timeout=self._timeouts.request)
 
     def run(self, objects: Sequence[Object]) -> Applied:
         """Apply the objects in the right order, and say what came of each."""
@@ -184,7 +188,9 @@ class _Applying:
         self._finish(self._start(objects))
 
     def _start(self, objects: Iterable[Object]) -> list[Future[None]]:
-        return [self._pool.submit(self._apply, obj) for obj in objects]
+        started = [self._pool.submit(self._apply, obj) for obj in objects]
+        self._sent += started
+        return started
 
     def _finish(self, started: Iterable[Future[None]]) -> None:
         for future in started:
@@ -192,11 +198,16 @@ class _Applying:
 
     def _apply(self, obj: Object) -> None:
         ref = Ref.of(obj)
-        stored = self._retrying(self._kube.apply, obj, manager=self._manager)
+        stored = self._retrying(self._send, obj)
         if "deletionTimestamp" in stored["metadata"]:
             wait_gone(self._kube, [ref], timeout=self._timeouts.namespace_gone, progress=self._progress)
-            stored = self._retrying(self._kube.apply, obj, manager=self._manager)
+            stored = self._retrying(self._send, obj)
         self._stored[ref] = stored
+
+    def _send(self, obj: Object) -> Object:
+        if self._ended.is_set():
+            raise CancelledError
+        return self._kube.apply(obj, manager=self._manager)
 
     def _existing(self, objects: Iterable[Object]) -> dict[Ref, Object]:
         """Return those of the objects that exist, and others of their kinds."""

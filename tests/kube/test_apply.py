@@ -154,6 +154,32 @@ def test_a_node_port_that_is_still_held_is_waited_for(
         assert applying.result().created == (Ref("v1", "Service", namespace, "second"),)
 
 
+def test_nothing_arrives_any_more_once_it_was_broken_off(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = kube.apply
+    under_way, never = Event(), Event()
+    sent = []
+
+    def slow(obj: Object, *, manager: str) -> Object:
+        name = obj["metadata"]["name"]
+        if name == "broken":
+            assert under_way.wait(60)
+            raise KeyboardInterrupt
+        sent.append(name)
+        under_way.set()
+        never.wait(0.5)
+        return plain(obj, manager=manager)
+
+    monkeypatch.setattr(kube, "apply", slow)
+    given = [config_map(namespace, name) for name in ("broken", *(f"other-{n}" for n in range(20)))]
+    with pytest.raises(KeyboardInterrupt):
+        applied(kube, *given)
+    found = kube.list("v1", "ConfigMap", namespace, labels="owner=test")
+    assert {each["metadata"]["name"] for each in found} == set(sent)
+    assert 0 < len(sent) < 20
+
+
 def test_deleting_what_is_not_there_is_fine(kube: Kube, namespace: str) -> None:
     deleted(
         kube,
