@@ -93,7 +93,11 @@ class ExistingProvider:
         self._lease = lease.Lease.take(
             self._kube, run, settings.istio_version, use_installed=settings.use_installed
         )
-        self._pulse = Pulse(kubeconfig, context)
+        try:
+            self._pulse = Pulse(kubeconfig, context)
+        except BaseException:
+            self._lease.give_back()
+            raise
         return Cluster(
             name=context,
             provider="existing",

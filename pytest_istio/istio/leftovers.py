@@ -11,7 +11,7 @@ from pytest_istio.findings import finding
 from pytest_istio.istio.mesh import RUN_LABEL
 from pytest_istio.istio.preflight import NAMED
 from pytest_istio.kube.apply import delete
-from pytest_istio.kube.errors import KubeError
+from pytest_istio.kube.errors import KindNotServedError, KubeError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import wait_gone
 
@@ -37,7 +37,8 @@ NOT_LISTED = {HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_FOUND}
 
 def made_by(kube: Kube, run: str) -> list[Ref]:
     """Return everything on the cluster that bears the label of a run."""
-    kinds = sorted(kube.served())
+    aggregated = _aggregated(kube)
+    kinds = [kind for kind in sorted(kube.served()) if kind[0] not in aggregated]
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="leftovers") as pool:
         found = pool.map(lambda kind: _labelled(kube, kind, run), kinds)
         # An object is shown once in each version of its API.
@@ -94,6 +95,23 @@ def _pods_in(kube: Kube, namespaces: Iterable[str | None], found: Iterable[Ref])
     """Return the pods in those of the namespaces that the run made, where all are its own."""
     made = {ref.name for ref in found if ref.kind == "Namespace"}
     return [Ref.of(pod) for name in made.intersection(namespaces) for pod in kube.list("v1", "Pod", name)]
+
+
+def _aggregated(kube: Kube) -> set[str]:
+    """Return the API versions that other servers answer for.
+
+    A run makes nothing there. Their objects can bear its label, as a pod's metrics bear the pod's labels, and
+    one that does not answer would keep all else from being taken away.
+    """
+    try:
+        services = kube.list("apiregistration.k8s.io/v1", "APIService")
+    except KindNotServedError:
+        return set()
+    return {
+        f"{each['spec']['group']}/{each['spec']['version']}"
+        for each in services
+        if each["spec"].get("service")
+    }
 
 
 def _labelled(kube: Kube, kind: tuple[str, str], run: str) -> list[Object]:
