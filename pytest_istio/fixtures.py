@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 NO_CLUSTER = (
     "There is no cluster: it is started when a collected test names istio_cluster, or a fixture built on it, "
     "as an argument; asking for it by request.getfixturevalue comes too late."
+)
+
+TOO_LATE = (
+    "The mesh is shared with other tests already: name istio_exclusive, or a fixture built on it such as "
+    "routes, as an argument of the test; asking for it by request.getfixturevalue comes too late."
 )
 
 
@@ -103,7 +108,13 @@ def istio_plain_namespace(mesh: Mesh, istio_cluster: Cluster) -> Iterator[str]:
 @pytest.fixture
 def istio_exclusive(pytestconfig: pytest.Config, mesh: Mesh) -> Iterator[None]:  # noqa: ARG001 (installed first)
     """Have the mesh alone while the test runs, for tests that change what others look at."""
-    with pytestconfig.stash[RUN].mesh_lock.exclusive():
+    from pytest_istio.run.lock import SharingError
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(pytestconfig.stash[RUN].mesh_lock.exclusive())
+        except SharingError:
+            pytest.fail(TOO_LATE, pytrace=False)
         yield
 
 

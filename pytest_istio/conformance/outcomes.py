@@ -56,8 +56,12 @@ class Outcomes:
             self._so_far[item.nodeid] = "failed"
         elif report.skipped:
             self._so_far[item.nodeid] = "blocked" if item.stash.get(BLOCKED, False) else "skipped"
-        outcome = self._so_far.setdefault(item.nodeid, "passed")
-        report.user_properties += [(NAME, name_of(item, check)), (OUTCOME, outcome)]
+        elif report.when == "call":
+            self._so_far.setdefault(item.nodeid, "passed")
+        report.user_properties.append((NAME, name_of(item, check)))
+        # One that was broken off has come to nothing.
+        if outcome := self._so_far.get(item.nodeid):
+            report.user_properties.append((OUTCOME, outcome))
         return report
 
 

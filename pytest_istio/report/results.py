@@ -26,18 +26,21 @@ class Results:
         self._reports.setdefault(report.nodeid, []).append(report)
 
     def checks(self, selection: Selection) -> tuple[CheckResult, ...]:
-        """Return what each check came to, those that do not apply at the end."""
+        """Return what each check came to, those that do not apply at the end.
+
+        A check that was broken off has come to nothing, and is not among them.
+        """
         ran = [
             CheckResult(
                 chosen.name,
                 chosen.level,
                 chosen.title,
-                _outcome(reports),
+                outcome,
                 sum(report.duration for report in reports if report.when == "call"),
                 _message(reports),
             )
             for node, reports in self._reports.items()
-            if (chosen := selection.checks.get(node))
+            if (chosen := selection.checks.get(node)) and (outcome := _outcome(reports))
         ]
         return (
             *ran,
@@ -45,11 +48,11 @@ class Results:
         )
 
 
-def _outcome(reports: list[pytest.TestReport]) -> str:
-    if any(report.failed for report in reports):
-        return "failed"
+def _outcome(reports: list[pytest.TestReport]) -> str | None:
+    """Return the worst that the reports tell, as several processes may have run the check."""
     # The crash of a worker leaves a report without marks, but that one is a failure.
-    return outcome_in(reports[-1]) or reports[-1].outcome
+    told = {"failed" if report.failed else outcome_in(report) for report in reports}
+    return next((outcome for outcome in ("failed", "blocked", "skipped", "passed") if outcome in told), None)
 
 
 def _message(reports: list[pytest.TestReport]) -> str:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["SharedLock"]
+__all__ = ["SharedLock", "SharingError"]
+
+
+class SharingError(Exception):
+    """Who shares a lock cannot have it alone before letting go of it."""
 
 
 class SharedLock:
@@ -25,16 +29,27 @@ class SharedLock:
         # Everybody passes through the gate, and who wants the lock alone waits in it: without that, a
         # stream of sharers that overlap would keep it waiting for ever.
         self._gate = folder / f"{name}.gate"
+        self._sharing = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold the lock together with others."""
         with self._hold(fcntl.LOCK_SH):
-            yield
+            self._sharing = True
+            try:
+                yield
+            finally:
+                self._sharing = False
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the lock alone."""
+        """Hold the lock alone.
+
+        Raises:
+            SharingError: This process itself shares it, and would wait for itself.
+        """
+        if self._sharing:
+            raise SharingError
         with self._hold(fcntl.LOCK_EX):
             yield
 

@@ -132,6 +132,54 @@ def test_a_prerequisite_that_does_not_exist_is_told_as_a_fault_of_the_marker(
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+@pytest.mark.parametrize("how", ["interrupted", "never called"])
+def test_a_check_that_was_broken_off_has_not_passed(fake_cluster: FakeCluster, how: str) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import os, signal
+        import pytest
+
+        @pytest.mark.istio("PRE-001")
+        def test_it(istio_cluster): os.kill(os.getpid(), signal.SIGINT)
+        """
+    )
+    only = ["--setup-only"] if how == "never called" else []
+    result = fake_cluster.run_apart("--istio-gate", "--istio-report=report.json", *only)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED if only else pytest.ExitCode.INTERRUPTED
+    report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
+    assert report["checks"] == []
+
+
+def test_the_worst_of_several_processes_counts(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import os
+        import pytest
+        from pytest_istio.conformance.outcomes import block
+
+        @pytest.mark.istio("PRE-001")
+        def test_it(istio_cluster, request):
+            if os.environ["PYTEST_XDIST_WORKER"] == "gw0":
+                block(request.node, "ING-001: no way")
+        """
+    )
+    result = fake_cluster.run_apart("-n2", "--dist=each", "--istio-gate", "--istio-report=report.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
+    assert [check["outcome"] for check in report["checks"]] == ["blocked"]
+
+
+def test_asking_for_the_mesh_alone_too_late_is_explained(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makeconftest(BROKEN_MESH)
+    fake_cluster.pytester.makepyfile(
+        "def test_it(mesh, request): request.getfixturevalue('istio_exclusive')",
+        test_next="def test_it(mesh, istio_exclusive): pass",
+    )
+    result = fake_cluster.run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["The mesh is shared with other tests already: name istio_exclusive, *"])
+
+
 def test_failure_in_teardown_is_a_failed_check(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile(
         """
