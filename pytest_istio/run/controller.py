@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,10 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Controller"]
 
-INTERRUPTED = (
-    "Ending the cluster was interrupted; finish it with: pytest-istio cleanup "
-    "(with --context NAME for an existing cluster)"
-)
+FINISH_IT = "finish it with: pytest-istio cleanup (with --context NAME for an existing cluster)"
 CLUSTER_FACTS = ("name", "provider", "description", "created", "reused")
 
 
@@ -47,6 +45,7 @@ class Controller:
         self._run = run
         self._config = config
         self._owner = Owner(run.settings, run.folder)
+        self._interrupts = interrupts
         self._loss = Loss(lambda: self._owner.trouble, interrupts.end)
         self._results = Results()
         self._report: Report | None = None
@@ -83,8 +82,17 @@ class Controller:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """End the cluster and write the reports."""
+        broken_off = self._interrupts.heard or bool(self._owner.trouble)
         try:
-            return (yield)
+            yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:
+            # What a test that was broken off has made may not be there to be taken back.
+            if not broken_off:
+                raise
+            for each in getattr(error, "exceptions", [error]):
+                self._fail(session, one_line(f"After the run was broken off, a fixture's end failed: {each}"))
         finally:
             if not is_dry(self._config):
                 self._finish(session)
@@ -103,6 +111,9 @@ class Controller:
 
     def pytest_unconfigure(self) -> None:
         """Write the very last lines."""
+        if not self._config.pluginmanager.has_plugin("terminalreporter"):
+            sys.stderr.writelines(f"ERROR: {text}\n" for text in self._errors)
+            return
         for text in self._errors:
             self._config.get_terminal_writer().line(f"ERROR: {text}", red=True)
         if self._report and self._report.cluster and self._config.get_verbosity() >= -1:
@@ -117,6 +128,10 @@ class Controller:
             self._owner.start(self._run.progress)
             self._loss.watch()
         except PytestIstioError as error:
+            if self._interrupts.heard:
+                # Taking back what had been started failed; the run was interrupted all the same.
+                self._errors.append(one_line(str(error)))
+                raise KeyboardInterrupt from error
             raise pytest.UsageError(one_line(str(error))) from error
         except OSError as error:
             # Such as a full disk, wherever it shows.
@@ -136,8 +151,13 @@ class Controller:
             self._owner.stop(self._run.progress, failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
         except PytestIstioError as error:
             self._fail(session, str(error))
+        except OSError as error:
+            # Such as a full disk, wherever it shows.
+            self._fail(session, f"Ending the cluster failed: {error}; {FINISH_IT}")
         except KeyboardInterrupt:
-            self._fail(session, INTERRUPTED)
+            self._fail(session, f"Ending the cluster was interrupted; {FINISH_IT}")
+        if self._interrupts.heard:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         self._report = self._compose(session, cluster)
         try:
             for path in self._run.settings.reports:

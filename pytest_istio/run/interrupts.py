@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
+    from _pytest._code.code import TracebackEntry
+
 __all__ = ["LOST", "Interrupts"]
 
 ENDING = b"\nistio: the run is ending already; one more interrupt leaves the rest to: pytest-istio cleanup\n"
@@ -26,12 +28,15 @@ class Interrupts:
     """Has the first signal interrupt the run, the second be noted, and one after that give up.
 
     People press Ctrl-C twice, and what ends a job sends SIGTERM after it; neither is to leave a cluster.
+
+    Attributes:
+        heard: Whether there has been a signal.
     """
 
     def __init__(self) -> None:
         self._session: pytest.Session | None = None
         self._ending = False
-        self._heard = False
+        self.heard = False
         self._noted = False
         self._lost = False
         self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -63,13 +68,21 @@ class Interrupts:
         """Learn whom to tell that no further test is to run."""
         self._session = session
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Have pytest show where the run was broken off, though Python cannot always tell the line.
+
+        Python 3.11 notes none for the way back of some loops; pytest fails of that, and so would the run.
+        """
+        excinfo.traceback = type(excinfo.traceback)(filter(_has_line, excinfo.traceback))
+
     # Around all others: the fixtures' and the cluster's end are not to be interrupted half-way.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Finish although a signal comes meanwhile, and say so by the exit code."""
         self._ending = True
         yield
-        if self._heard:
+        if self.heard:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
@@ -79,7 +92,7 @@ class Interrupts:
             raise pytest.exit.Exception(LOST, pytest.ExitCode.TESTS_FAILED)
         if lost:
             return
-        self._heard = True
+        self.heard = True
         if self._ending and not self._noted:
             self._noted = True
             # Not by way of Python's files, which may be in the middle of writing.
@@ -91,3 +104,10 @@ class Interrupts:
             # The exception alone may come to nothing: code that it breaks off may drop it or raise another.
             self._session.shouldstop = INTERRUPTED
         raise KeyboardInterrupt(*([] if number == signal.SIGINT else ["SIGTERM"]))
+
+
+def _has_line(entry: TracebackEntry) -> bool:
+    try:
+        return entry.lineno >= 0
+    except TypeError:
+        return False

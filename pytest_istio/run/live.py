@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_istio.run.states import PHASES
@@ -133,7 +133,9 @@ class Live:
                 self._open.remove(mine)
                 self._waiting = ""
                 self._done.append((name, seconds))
-                self._folder.write(self._state, self._done)
+                # A disk that is full is no reason to leave the phase's work undone.
+                with suppress(OSError):
+                    self._folder.write(self._state, self._done)
             self._screen.line(f"istio: {name} {verdict} {seconds:.1f} s")
 
     def waiting(self, what: str) -> None:

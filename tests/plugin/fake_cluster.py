@@ -32,7 +32,12 @@ class FakeProvider:
         with progress.phase("cluster"):
             progress.waiting("the fake to be ready")
             _note("starting")
-            time.sleep(float(os.environ.get("FAKE_CLUSTER_SECONDS", "0")))
+            try:
+                time.sleep(float(os.environ.get("FAKE_CLUSTER_SECONDS", "0")))
+            except KeyboardInterrupt:
+                if trouble := os.environ.get("FAKE_CLUSTER_INTERRUPTED_TROUBLE"):
+                    raise ClusterError(trouble) from None
+                raise
             if trouble := os.environ.get("FAKE_CLUSTER_TROUBLE"):
                 raise ClusterError(trouble)
         capabilities = frozenset(os.environ.get("FAKE_CLUSTER_CAPABILITIES", "containers").split())
@@ -46,6 +51,8 @@ class FakeProvider:
         time.sleep(float(os.environ.get("FAKE_CLUSTER_STOP_SECONDS", "0")))
         if trouble := os.environ.get("FAKE_CLUSTER_STOP_TROUBLE"):
             raise ClusterError(trouble)
+        if error := os.environ.get("FAKE_CLUSTER_STOP_ERROR"):
+            raise OSError(error)
         _note("stopped")
 
     def wire(self, cluster: Cluster, host: str, port: int) -> tuple[str, int]:

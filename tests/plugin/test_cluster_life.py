@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -136,6 +137,29 @@ def test_cluster_that_does_not_end_fails_the_run(
         result.stdout.fnmatch_lines(["ERROR: It does not end."])
 
 
+def test_full_disk_at_the_end_is_one_message(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_STOP_ERROR", "No space left on device")
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    result = fake_cluster.run_apart("--istio-report=report.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["ERROR: *No space left on device; finish it with: pytest-istio cleanup *"])
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert fake_cluster.pytester.path.joinpath("report.json").exists()
+
+
+def test_without_a_terminal_trouble_goes_to_stderr(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    assert fake_cluster.run_apart("-p", "no:terminal").ret == 0
+    monkeypatch.setenv("FAKE_CLUSTER_STOP_TROUBLE", "It does not end.")
+    result = fake_cluster.run_apart("-p", "no:terminal")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines == ["ERROR: It does not end."]
+
+
 SLEEPS = """
     import os, time
 
@@ -213,9 +237,85 @@ def test_interrupt_at_the_end_is_told_by_the_exit_code(
     assert fake_cluster.notes == STARTED_AND_ENDED
 
 
+def test_report_of_a_run_interrupted_at_its_end_says_so(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    run = started(fake_cluster, "--istio-report=report.json")
+    wait_for(fake_cluster, "stop keep=False")
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=30)
+    report = json.loads(fake_cluster.pytester.path.joinpath("report.json").read_text())
+    assert report["exit_status"] == run.returncode == pytest.ExitCode.INTERRUPTED
+
+
+def test_interrupt_while_starting_is_told_though_clearing_up_fails(
+    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CLUSTER_SECONDS", "60")
+    monkeypatch.setenv("FAKE_CLUSTER_INTERRUPTED_TROUBLE", "What was started does not end.")
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    run = started(fake_cluster)
+    wait_for(fake_cluster, "starting")
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=30)
+    assert run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "ERROR: What was started does not end." in out
+    assert "Traceback" not in out
+
+
+def test_fixture_that_does_not_end_after_an_interrupt_is_one_message(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import os, signal
+        import pytest
+        from pytest_istio.errors import ClusterError
+
+        @pytest.fixture
+        def made(istio_cluster):
+            yield
+            raise ClusterError("the namespace is still there")
+
+        @pytest.fixture
+        def made_too(istio_cluster):
+            yield
+            pytest.fail("the routes are still there")
+
+        def test_it(made, made_too): os.kill(os.getpid(), signal.SIGINT)
+        """
+    )
+    result = fake_cluster.run_apart()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    for what in ("namespace is", "routes are"):
+        result.stdout.fnmatch_lines([f"ERROR: After the run was broken off, *: the {what} still there"])
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert fake_cluster.notes == STARTED_AND_ENDED
+
+
 def test_interrupt_caught_in_executed_text_is_told_by_the_exit_code(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile("def test_it(istio_cluster): exec('raise KeyboardInterrupt')")
     assert fake_cluster.run_apart().ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_interrupt_where_python_notes_no_line_is_told_by_the_exit_code(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import os, signal, threading
+
+        def test_it(istio_cluster):
+            numbers = set()
+            threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+            while True:
+                for number in range(1000):
+                    if number in numbers:
+                        numbers.add(number)
+        """
+    )
+    result = fake_cluster.run_apart()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stderr.no_fnmatch_line("*Traceback*")
+    assert fake_cluster.notes == STARTED_AND_ENDED
 
 
 @pytest.mark.parametrize("instead", ["pass", "raise ValueError"])
