@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["fixtures_folder", "suites_folder"]
+__all__ = ["PACKAGE", "fixtures_folder", "suites_folder"]
 
 PACKAGE = Path(__file__).resolve().parent
 

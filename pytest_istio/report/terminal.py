@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.paths import PACKAGE, suites_folder
 from pytest_istio.report.model import COUNTED
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_istio.conformance.selection import Selection
     from pytest_istio.report.model import CheckResult, Report
 
-__all__ = ["explain_kept", "facts", "summarise", "verdict", "way_in"]
+__all__ = ["explain_kept", "facts", "point_to_suites", "summarise", "verdict", "way_in"]
 
 SLOW = 1.0
 SLOWEST = 5
@@ -66,6 +67,13 @@ def summarise(reporter: TerminalReporter, report: Report, selection: Selection) 
         reporter.write_line(
             f"slow: {', '.join(f'{check.id} {check.duration:.1f} s' for check in slow[:SLOWEST])}"
         )
+
+
+def point_to_suites(reporter: TerminalReporter) -> None:
+    """Say how to run the checks that come with the program, where pytest has found no test at all."""
+    installed = suites_folder().parent == PACKAGE
+    place = f"--pyargs {PACKAGE.name}.{suites_folder().name}" if installed else str(suites_folder())
+    reporter.write_line(f"istio: there are no tests here; to run the checks of pytest-istio, add: {place}")
 
 
 def explain_kept(reporter: TerminalReporter, cluster: Cluster) -> None:

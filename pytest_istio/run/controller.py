@@ -102,8 +102,10 @@ class Controller:
         if self._owner.trouble and self._session:
             self._session.shouldfail = LOST
 
-    def pytest_terminal_summary(self, terminalreporter: TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: TerminalReporter, exitstatus: int) -> None:
         """Tell what the run came to."""
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not terminalreporter.stats:
+            terminal.point_to_suites(terminalreporter)
         if self._report and self._config.get_verbosity() >= 0:
             terminal.summarise(terminalreporter, self._report, self._selection())
         if self._owner.kept:

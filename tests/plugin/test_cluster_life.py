@@ -55,6 +55,14 @@ def test_nothing_starts_for_tests_that_do_not_run(
     assert fake_cluster.notes == []
 
 
+def test_who_has_no_tests_is_told_of_the_checks(fake_cluster: FakeCluster) -> None:
+    result = fake_cluster.run()
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines(["istio: there are no tests here; *, add: /*/suites"])
+    fake_cluster.pytester.makepyfile(USES_CLUSTER)
+    fake_cluster.run("-k", "no_such_test").stdout.no_fnmatch_line("*there are no tests here*")
+
+
 def test_nothing_starts_when_no_test_needs_it(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile("def test_it(istio_settings): pass")
     fake_cluster.run().assert_outcomes(passed=1)

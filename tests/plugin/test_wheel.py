@@ -46,6 +46,15 @@ def test_checks_are_collected_from_the_wheel(installed: Path, tmp_path: Path) ->
     assert "test_control_plane.py::test_component_available[istio-pilot]" in done.stdout
 
 
+def test_who_has_no_tests_is_told_of_the_checks(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [installed, "-m", "pytest", "--istio-version=1.0.5"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "to run the checks of pytest-istio, add: --pyargs pytest_istio.suites\n" in done.stdout
+
+
 def test_all_that_is_bundled_is_in_the_wheel(installed: Path, tmp_path: Path) -> None:
     command = "from pytest_istio import paths; print(paths.fixtures_folder())"
     done = subprocess.run(
