@@ -54,6 +54,7 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
     values = {option.field: _converted(option, found, config) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings, given)
+    _refuse_overwriting(settings)
     return _for_installed(settings) if settings.use_installed else settings
 
 
@@ -84,6 +85,23 @@ def _refuse_contradictions(settings: Settings, given: Mapping[Option, _Given]) -
         raise BadSettingError(
             "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"
         )
+
+
+def _refuse_overwriting(settings: Settings) -> None:
+    """Return if no report would replace what the run is given; a refused run writes its reports, too."""
+    given = {
+        "--istio-manifests": settings.manifests,
+        "--istio-kubeconfig": settings.kubeconfig,
+        "--istio-image-pull-secret": settings.image_pull_secret,
+        "--istio-kind-config": settings.kind_config,
+    }
+    for report in settings.reports:
+        place = report.resolve()
+        for flag, path in given.items():
+            if path and path.resolve() in (place, *place.parents):
+                raise BadSettingError(
+                    f"--istio-report={report} lies where {flag} looks; write it to another place"
+                )
 
 
 def _for_installed(settings: Settings) -> Settings:
@@ -145,8 +163,11 @@ def _of_pytest_kind(option: Option, config: pytest.Config) -> str | None:
 def _converted(option: Option, given: _Given, config: pytest.Config) -> Any:  # noqa: ANN401 (each option has its type)
     values = []
     for text in given.texts:
+        if not isinstance(text, str):
+            # TOML has other types than text, too.
+            raise BadSettingError(f"{place(option, given.source, config)}: {text!r} is no text")
         try:
             values.append(option.convert(text, given.folder))
-        except ValueError as error:  # noqa: PERF203 (the message is about this one)
+        except ValueError as error:
             raise BadSettingError(f"{place(option, given.source, config)}: {text!r} {error}") from None
     return tuple(values) if option.many else values[0]

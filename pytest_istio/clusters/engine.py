@@ -112,7 +112,12 @@ class Engine:
 
     def _run(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.program, *words], capture_output=True, text=True, timeout=timeout, check=False
+            [self.program, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
 
 
@@ -134,7 +139,12 @@ def nodes_left(program: str, cluster: str) -> list[str]:
 def _answer(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            [program, *words], capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+            [program, *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ClusterError(_silent(program, words[0])) from error
@@ -169,7 +179,7 @@ def _ask(program: str) -> Engine | str:
     try:
         answer = subprocess.run(
             [program, "info", "--format", "{{json .}}"],
-            capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False,
+            capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return _silent(program, "info")
@@ -181,7 +191,7 @@ def _ask(program: str) -> Engine | str:
         if trouble := "; ".join(facts.get("ServerErrors") or []) or (answer.returncode and answer.stderr):
             return _explained(program, str(trouble))
         return _podman(facts) if program == "podman" else _docker(facts)
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return f"`{program} info` answers what no {program} does: {_last_line(answer.stdout)[:80]}"
 
 

@@ -69,7 +69,7 @@ class ExistingProvider:
         kubeconfig = settings.kubeconfig or _usual_kubeconfig()
         context = _context(settings, kubeconfig)
         _check_consent(settings, kubeconfig, context)
-        with _rights_explained(context):
+        with _answers_explained(context):
             return self._start(settings, kubeconfig, context, progress)
 
     def _start(self, settings: Settings, kubeconfig: Path, context: str, progress: Progress) -> Cluster:
@@ -156,8 +156,8 @@ def installed_version(settings: Settings) -> str:
     _check_consent(settings, kubeconfig, context)
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
     try:
-        preflight.check_version(kube.version())
-        with _rights_explained(context):
+        with _answers_explained(context):
+            preflight.check_version(kube.version())
             return installed.version(kube, settings)
     finally:
         kube.close()
@@ -175,7 +175,7 @@ def cleanup(settings: Settings) -> list[str]:
     kubeconfig = settings.kubeconfig or _usual_kubeconfig()
     context = _context(settings, kubeconfig)
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
-    with _rights_explained(context):
+    with _answers_explained(context):
         found = lease.owner(kube)
         if found is None:
             return []
@@ -212,7 +212,9 @@ def _contexts(kubeconfig: Path) -> list[str]:
         check_size(kubeconfig)
         # Not list_kube_config_contexts, which wants a current context, though the user names one.
         merged = KubeConfigMerger(str(kubeconfig)).config  # type: ignore[no-untyped-call]  # of the client
-        return sorted(each.value["name"] for each in merged.value["contexts"])
+        names = [each.value["name"] for each in merged.value["contexts"]]
+        # YAML takes yes, 1.0 or a date for something else than a name.
+        return sorted(name for name in names if isinstance(name, str))
     except Exception as error:
         # The client raises whatever a file of another shape happens to bring about in its code.
         raise ClusterError(unusable(kubeconfig, None, error)) from error
@@ -239,10 +241,21 @@ def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:
 
 
 @contextmanager
-def _rights_explained(context: str) -> Iterator[None]:
-    """Say what a user lacks to whom the API server refuses something."""
+def _answers_explained(context: str) -> Iterator[None]:
+    """Say what a user lacks to whom the API server refuses something, and when it seems to be none."""
     try:
         yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ClusterError(
+            finding(
+                f"the server of context {context}",
+                expected="an API server of Kubernetes, and a Lease only as pytest-istio writes it",
+                seen=f"an answer of another shape ({type(error).__name__}: {error})",
+                cause="a proxy or another program answers at its address, or somebody changed the Lease",
+                look=f"kubectl --context {context} version; "
+                f"kubectl --context {context} -n kube-system get lease pytest-istio -o yaml",
+            )
+        ) from error
     except KubeError as error:
         if error.status != HTTPStatus.FORBIDDEN:
             raise

@@ -159,8 +159,8 @@ def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
         return
     try:
         listed = subprocess.run(
-            [program, "get", "clusters"], env=engine.environment, capture_output=True, text=True,
-            timeout=DELETE_SECONDS, check=True,
+            [program, "get", "clusters"], env=engine.environment, capture_output=True,
+            text=True, errors="replace", timeout=DELETE_SECONDS, check=True,
         )  # fmt: skip
     except subprocess.SubprocessError as error:
         raise ClusterError(f"--istio-kind-name: which names are taken cannot be told: {error}") from error

@@ -31,7 +31,8 @@ def configuration(settings: Settings) -> str:
     config = _read(settings.kind_config) if settings.kind_config else _plain(settings.kind_nodes)
     node = _first_node(config)
     mappings = node["extraPortMappings"] = node.get("extraPortMappings") or []
-    taken = {mapping.get("containerPort") for mapping in mappings}
+    # What else is written there is for kind to refuse.
+    taken = {port for mapping in mappings if isinstance(port := mapping.get("containerPort"), int)}
     mappings += [
         # -1 has the engine choose, so that two runs at once never choose the same.
         {"containerPort": port, "hostPort": -1, "listenAddress": "127.0.0.1"}

@@ -162,8 +162,8 @@ class KindFolder:
         shown = f"kind {' '.join(words[:2])}"
         try:
             done = subprocess.run(
-                [self.program, *words], env=self.environment, capture_output=True, text=True,
-                timeout=timeout, check=False,
+                [self.program, *words], env=self.environment, capture_output=True,
+                text=True, errors="replace", timeout=timeout, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"{shown}: not done after {timeout:.0f} s for cluster {self.name}") from error

@@ -50,7 +50,12 @@ def find_kind(given: Path | None, progress: Progress) -> Path:
 def _check_own(program: Path) -> None:
     try:
         answer = subprocess.run(
-            [str(program), "version"], capture_output=True, text=True, timeout=_SILENCE_SECONDS, check=False
+            [str(program), "version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SILENCE_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError(f"--istio-kind-program: {program} cannot be run: {error}.") from error

@@ -232,7 +232,7 @@ def release(version: str) -> Release:
         UnknownVersionError: The text is no version, or its minor version is not in the catalogue.
     """
     known = minors()
-    match = re.fullmatch(r"(\d+\.\d+)\.\d+(?:[-.][\w.-]+)?", version)
+    match = re.fullmatch(r"(\d{1,4}\.\d{1,4})\.\d{1,4}(?:[-.][\w.-]+)?", version)
     if match is None:
         raise UnknownVersionError(
             f"Istio version {version!r}: expected three numbers such as {known[-1]}.5. "

@@ -26,6 +26,8 @@ NAME = "pytest-istio-pull"
 """The name of the Secret."""
 TYPE = "kubernetes.io/dockerconfigjson"
 KEY = ".dockerconfigjson"
+MAX_BYTES = 2**20
+"""What a Secret can hold: https://kubernetes.io/docs/concepts/configuration/secret/ (v1.34)."""
 CREDENTIALS = ("auth", "identitytoken", "registrytoken", "username")
 """What an entry of a registry holds, one of them at least, to be of use to a kubelet."""
 
@@ -39,6 +41,8 @@ def read(path: Path) -> str:
     Raises:
         ValueError: It is none; says what was expected, and nothing of what is in it.
     """
+    if path.exists() and not path.is_dir() and not (path.is_file() and path.stat().st_size <= MAX_BYTES):
+        raise ValueError(f"is no file of at most {MAX_BYTES // 2**10} KiB, as a Secret can hold")
     try:
         text = path.read_text(encoding="utf-8")
         auths = json.loads(text)["auths"]

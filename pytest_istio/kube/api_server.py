@@ -133,7 +133,7 @@ class ApiServer:
         try:
             with _uncollected():
                 answer: Object = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise no_api_server(self.server, f"{method} {path}", text) from None
         if not isinstance(answer, dict):
             raise no_api_server(self.server, f"{method} {path}", answer)

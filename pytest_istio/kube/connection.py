@@ -88,7 +88,11 @@ class Connection:
             self._configuration = configuration
             try:
                 self._pool = _pool(configuration)
-            except OSError as error:
+            except (
+                OSError, ValueError, LookupError, TypeError, AttributeError, ImportError,
+                urllib3.exceptions.HTTPError,
+            ) as error:  # fmt: skip
+                # What is wrong with certificates, or with the proxy, shows only here.
                 raise ClusterError(unusable(kubeconfig, context, error)) from error
         self.server: str = configuration.host
 
@@ -179,8 +183,14 @@ class Connection:
     def authorization(self) -> dict[str, str]:
         """Return the headers that log in; a token that has run out is renewed on the way."""
         settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
-        ways = settings.values()
-        return {way["key"]: way["value"] for way in ways if way["in"] == "header" and way["value"]}
+        headers = {
+            way["key"]: way["value"] for way in settings.values() if way["in"] == "header" and way["value"]
+        }
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
+            # Told without the value, which is a secret.
+            odd = ValueError("its token holds a line break, or another character that none can have")
+            raise ClusterError(unusable(self._kubeconfig, self._context, odd))
+        return headers
 
     def close(self) -> None:
         """Close the connections that nobody uses at the moment."""

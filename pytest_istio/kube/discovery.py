@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_istio.errors import ManifestError
-from pytest_istio.kube.errors import KindNotServedError, KubeError
+from pytest_istio.kube.errors import KindNotServedError, KubeError, no_api_server
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -160,7 +160,11 @@ class Discovery:
                 yield Resource(item["name"], item["namespaced"], version, item["kind"])
 
     def _get(self, path: str, headers: dict[str, str]) -> Object:
-        answer: Object = json.loads(self._connection.request("GET", path, headers=headers))
+        text = self._connection.request("GET", path, headers=headers)
+        try:
+            answer: Object = json.loads(text)
+        except (ValueError, RecursionError):
+            raise no_api_server(self._connection.server, f"GET {path}", text) from None
         return answer
 
 

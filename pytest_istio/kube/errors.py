@@ -103,7 +103,7 @@ def from_answer(path: str, status: int, body: bytes, retry_after: str | None) ->
         retry_after: The header ``Retry-After``, if there was one.
     """
     details = _status_object(body)
-    text = details.get("message") or body.decode(errors="replace").strip()[:500] or "no explanation"
+    text = str(details.get("message") or body.decode(errors="replace").strip()[:500] or "no explanation")
     reason = str(details.get("reason") or "")
     message = f"{path}: {status}{f' {reason}' if reason else ''}: {text.rstrip('.')}."
     if status == HTTPStatus.UNAUTHORIZED:
@@ -117,7 +117,7 @@ def from_answer(path: str, status: int, body: bytes, retry_after: str | None) ->
         reason=reason,
         path=path,
         details=details,
-        retry_after=float(retry_after) if retry_after and retry_after.isdigit() else None,
+        retry_after=float(retry_after) if retry_after and retry_after.isdecimal() else None,
     )
 
 
@@ -140,6 +140,6 @@ def no_api_server(server: str, path: str, seen: object) -> KubeError:
 def _status_object(body: bytes) -> dict[str, Any]:
     try:
         details = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return details if isinstance(details, dict) and details.get("kind") == "Status" else {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +156,8 @@ def _json_document(text: str, origin: str, warnings: list[str]) -> Iterator[tupl
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         obj = dict(pairs)
         if len(obj) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in obj if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key in obj if counts[key] > 1)
             warnings.append(f"{origin}: key {twice!r} is there twice; the last one counts.")
         return obj
 

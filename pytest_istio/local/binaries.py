@@ -118,8 +118,9 @@ def _obstacle(name: str, path: Path) -> str | None:
     """Return why a file cannot be used as the program `name`; None if it can."""
     try:
         answer = subprocess.run(
-            [str(path), "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
-        )
+            [str(path), "--version"],
+            capture_output=True, text=True, errors="replace", timeout=_VERSION_SECONDS, check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"cannot be run: {error}"
     if accepted(name, answer.stdout):

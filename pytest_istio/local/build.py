@@ -127,7 +127,7 @@ def _find_go() -> tuple[Path, str]:
             seen.append(f"{place} has none")
             continue
         answer = subprocess.run(
-            [go, "env", "GOVERSION"], cwd="/", capture_output=True, text=True, check=False
+            [go, "env", "GOVERSION"], cwd="/", capture_output=True, text=True, errors="replace", check=False
         )
         version = answer.stdout.strip()
         numbers = re.match(r"go(\d+)\.(\d+)", version)

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tarfile
+import zlib
 from typing import TYPE_CHECKING
 
 import httpx
@@ -48,7 +49,9 @@ def download(program: str, folder: Path, progress: Progress) -> None:
                 _etcd(client, folder, progress)
             else:
                 _kubernetes(client, program, folder, progress)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (
+            httpx.HTTPError, httpx.InvalidURL, tarfile.TarError, KeyError, EOFError, zlib.error
+        ) as error:  # fmt: skip
             # Time-outs have no text of their own.
             reason = f"{type(error).__name__} {error}".strip()
             raise ClusterError(f"{program} cannot be downloaded: {reason}") from error
@@ -72,7 +75,8 @@ def _etcd(client: httpx.Client, folder: Path, progress: Progress) -> None:
     with tarfile.open(archive) as files:
         # One member, to a name of our own: nothing that the archive says decides where anything goes.
         member = files.extractfile(f"{name}/etcd")
-        assert member
+        if member is None:
+            raise ClusterError(f"{url} holds no file {name}/etcd")
         with (folder / "etcd").open("wb") as target:
             shutil.copyfileobj(member, target)
     (folder / "etcd").chmod(0o755)

@@ -43,6 +43,8 @@ def check(path: Path) -> None:
             raise ValueError(f"cannot be written: the folder {path.parent} does not exist")
         if path.is_dir():
             raise ValueError("cannot be written: it is a folder")
+        if path.exists() and not path.is_file():
+            raise ValueError("cannot be written: it is no file")
         place = path if path.exists() else path.parent
     except OSError as error:
         raise ValueError(f"cannot be written: {error}") from None

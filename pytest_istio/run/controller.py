@@ -135,8 +135,8 @@ class Controller:
                 self._errors.append(one_line(str(error)))
                 raise KeyboardInterrupt from error
             raise pytest.UsageError(one_line(str(error))) from error
-        except OSError as error:
-            # Such as a full disk, wherever it shows.
+        except (OSError, RuntimeError) as error:
+            # Such as a full disk, wherever it shows, or a user without a home folder.
             raise pytest.UsageError(one_line(f"The cluster cannot be started: {error}")) from error
 
     def _finish(self, session: pytest.Session) -> None:

@@ -124,6 +124,18 @@ def kubeconfig(place: Place) -> None:
     place.write("kc", KUBECONFIG.replace("$server", server))
 
 
+def kubeconfig_of_numbers(place: Place) -> None:
+    place.write("kc", KUBECONFIG.replace("mine", "1"))
+
+
+def kubeconfig_of_two_line_token(place: Place) -> None:
+    place.write("kc", KUBECONFIG.replace("$server", "http://127.0.0.1:1").replace("expired", '"a\\nb"'))
+
+
+def kubeconfig_of_odd_proxy(place: Place) -> None:
+    place.write("kc", KUBECONFIG.replace('"$server"', '"http://127.0.0.1:1", proxy-url: "tea://tea"'))
+
+
 def answers_401(place: Place) -> None:
     _serve(place, 401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
 
@@ -139,6 +151,18 @@ def answers_a_page(place: Place) -> None:
 
 def answers_a_list(place: Place) -> None:
     _serve(place, 200, ["v1"])
+
+
+def answers_versions_alone(place: Place) -> None:
+    _serve(place, 200, {"major": "1", "minor": "34", "gitVersion": "v1.34.0"})
+
+
+def answers_odd_refusals(place: Place) -> None:
+    _serve(place, 401, {"kind": "Status", "message": ["no"], "reason": 1})
+
+
+def answers_deeply(place: Place) -> None:
+    _serve(place, 200, "[" * 100_000)
 
 
 def answers_by_tls(place: Place) -> None:
@@ -230,8 +254,30 @@ def foreign_kind(place: Place) -> None:
     write_program(place.here / "kind", FOREIGN)
 
 
+def kind_of_bytes(place: Place) -> None:
+    write_program(place.here / "kind", "printf '\\377'")
+
+
+def docker_of_bytes(place: Place) -> None:
+    write_program(place.programs / "docker", "printf '\\377'")
+
+
+def pipe(place: Place) -> None:
+    os.mkfifo(place.here / "pipe.json")
+
+
+def kubeconfig_with_suffix(place: Place) -> None:
+    kubeconfig(place)
+    (place.here / "kc").rename(place.here / "kc.yaml")
+
+
 def other_kind(place: Place) -> None:
     write_program(place.here / "kind", "echo 'gentle 1.0'")
+
+
+def programs_of_bytes(place: Place) -> None:
+    for name in PROGRAMS:
+        write_program(place.here / "bin" / name, "printf '\\377\\376'")
 
 
 def old_programs(place: Place) -> None:
