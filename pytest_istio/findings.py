@@ -40,4 +40,5 @@ def one_line(message: str) -> str:
     ]
     for line in others:
         first += f" {line}" if first.endswith((".", ":")) else f"; {line}"
-    return first
+    # What others have written is not to move the terminal's cursor, or worse.
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in first)

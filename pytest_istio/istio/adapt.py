@@ -151,7 +151,7 @@ class _Adapting:
         for obj in self._named(spec):
             try:
                 settings = yaml.safe_load((obj.get("data") or {}).get(key, ""))
-            except yaml.YAMLError:
+            except (yaml.YAMLError, ValueError):
                 continue
             if isinstance(settings, dict) and settings.get(setting) != value:
                 text = yaml.safe_dump({**settings, setting: value}, sort_keys=False, allow_unicode=True)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["capacity_problems"]
 
 RESOURCES = ("cpu", "memory")
+REPLICATED = ("Deployment", "StatefulSet", "ReplicaSet")
+MOST_REPLICAS = 10_000
+"""What is looked at of more, for which no cluster has room."""
+BEYOND_MEASURE = Decimal(10) ** 30
 UNBEARABLE = ("NoSchedule", "NoExecute")
 Amounts = dict[str, Decimal]
 
@@ -80,10 +84,10 @@ def _why_unfit(node: Object) -> str:
 
 def _pods(objects: Iterable[Object]) -> Iterable[tuple[str, Amounts]]:
     for each in objects:
-        if each["kind"] in ("Deployment", "StatefulSet", "ReplicaSet"):
+        if each["apiVersion"].startswith("apps/") and each["kind"] in REPLICATED:
             spec = each["spec"]
             requested, replicas = _requested(spec["template"]["spec"]), spec.get("replicas")
-            for _ in range(1 if replicas is None else int(replicas)):
+            for _ in range(1 if replicas is None else min(int(replicas), MOST_REPLICAS)):
                 yield f"{each['kind']} {each['metadata']['name']}", requested
 
 
@@ -98,8 +102,17 @@ def _requested(spec: Object) -> Amounts:
 
 
 def _amounts(quantities: Object) -> Amounts:
-    # The package says nothing of its types.
-    return {key: Decimal(parse_quantity(quantities.get(key, 0))) for key in RESOURCES}  # type: ignore[no-untyped-call]
+    return {key: _amount(quantities.get(key, 0)) for key in RESOURCES}
+
+
+def _amount(quantity: object) -> Decimal:
+    try:
+        # The package says nothing of its types.
+        amount = Decimal(parse_quantity(quantity))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, ArithmeticError):
+        # No quantity at all, for the API server to refuse by its name.
+        return Decimal(0)
+    return amount if amount.is_finite() and amount < BEYOND_MEASURE else Decimal(0)
 
 
 def _shortage(key: str, pods: list[tuple[str, Amounts]], free: dict[str, Amounts]) -> str | None:

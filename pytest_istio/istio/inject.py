@@ -286,7 +286,7 @@ def json_patch(pod: Object, config: InjectionConfig) -> list[Object]:
 def _mapping(text: str, what: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, Loader=yaml.CSafeLoader)  # the safe loader, in C
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InjectionError(f"{what} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise InjectionError(f"{what} is no mapping")

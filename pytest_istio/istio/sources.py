@@ -42,7 +42,7 @@ def manifests(settings: Settings) -> Manifests:
         return _from_mirror(load(settings.manifests), settings)
     bundled = _bundled(fixtures_folder() / "istio", version)
     found = load(bundled, source=f"re-created {bundled.name} (bundled)")
-    for addon in settings.addons:
+    for addon in dict.fromkeys(settings.addons):
         found = _with_addon(found, bundled / "options", addon)
     if bundled.name != version:
         found = _retagged(found, bundled.name, version)

@@ -117,6 +117,11 @@ class Connection:
             except Exception as error:
                 # The client raises whatever a file of another shape happens to bring about in its code.
                 raise ClusterError(unusable(self._kubeconfig, self._context, error)) from error
+            if not _is_url(configuration.host):
+                odd = ValueError(
+                    f"its server {configuration.host!r} is no URL such as https://127.0.0.1:6443"
+                )
+                raise ClusterError(unusable(self._kubeconfig, self._context, odd))
             configuration.connection_pool_maxsize = POOL_SIZE
             if _is_loopback(configuration.host) and configuration.proxy in getproxies().values():
                 configuration.proxy = None
@@ -262,6 +267,15 @@ def _pool(configuration: Configuration) -> urllib3.PoolManager:
         settings.pop(name, None)
     settings["ssl_context"] = tls
     return pool
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        # Asked for, as a port out of range shows only then.
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(url: str) -> bool:

@@ -194,8 +194,9 @@ def test_what_is_not_installed_is_not_adapted() -> None:
     assert told(found) == [each for each in NEWER if "authentication" in each]
 
 
-def test_a_mesh_configuration_that_is_no_yaml_is_left_to_the_checks() -> None:
-    broken = obj("ConfigMap", "istio", data={"mesh": "defaultConfig: [unclosed"})
+@pytest.mark.parametrize("text", ["defaultConfig: [unclosed", "since: 2018-99-99"])
+def test_a_mesh_configuration_that_is_no_yaml_is_left_to_the_checks(text: str) -> None:
+    broken = obj("ConfigMap", "istio", data={"mesh": text})
     found = adapted(34, broken)
     assert one(found, "ConfigMap", "istio") == broken
     assert "ConfigMap istio" not in told(found)

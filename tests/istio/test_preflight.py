@@ -154,6 +154,9 @@ def test_what_is_left_of_an_istio_is_named() -> None:
      ((node(memory="4Gi"),), "2Gi", 3, "6144 MiB free for all pods"),
      ((node(memory="4Gi"),), "5Gi", None, "5120 MiB free for all pods"),
      (TWO, "3Gi", 1, "a node with 3072 MiB free"),
+     # No quantities, which the API server refuses with a better reason.
+     (TWO, "much", 1, None), (TWO, "NaN", 1, None), (TWO, "1e99999999", 1, None), (TWO, "", 1, None),
+     (TWO, "1Mi", 10**12, "5000.00 CPU free for all pods"),
      ((node(ready="False"),), "1Mi", 1, "one: not Ready: KubeletNotReady: no network"),
      ((node(unschedulable=True),), "1Mi", 1, "seen:     one: cordoned")],
 )  # fmt: skip

@@ -26,7 +26,8 @@ def test_the_bundled_set_says_that_it_is_re_created() -> None:
 
 
 def test_an_addon_comes_beside_the_bundled_set() -> None:
-    given, found = sources.manifests(BUNDLED), sources.manifests(replace(BUNDLED, addons=("grafana",)))
+    twice = replace(BUNDLED, addons=("grafana", "grafana"))
+    given, found = sources.manifests(BUNDLED), sources.manifests(twice)
     assert len(found.objects) == 134 + 9
     assert found.source == "re-created 1.0.5 (bundled) with grafana"
     assert found.sha256 != given.sha256

@@ -124,6 +124,10 @@ def kubeconfig(place: Place) -> None:
     place.write("kc", KUBECONFIG.replace("$server", server))
 
 
+def kubeconfig_without_scheme(place: Place) -> None:
+    place.write("kc", KUBECONFIG.replace("$server", "127.0.0.1:6443"))
+
+
 def kubeconfig_of_numbers(place: Place) -> None:
     place.write("kc", KUBECONFIG.replace("mine", "1"))
 
