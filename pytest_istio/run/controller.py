@@ -104,7 +104,8 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: TerminalReporter, exitstatus: int) -> None:
         """Tell what the run came to."""
-        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not terminalreporter.stats:
+        deselected = terminalreporter.stats.get("deselected")
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not deselected:
             terminal.point_to_suites(terminalreporter)
         if self._report and self._config.get_verbosity() >= 0:
             terminal.summarise(terminalreporter, self._report, self._selection())

@@ -88,13 +88,13 @@ class Runs:
 
 
 def _properties(junit: Path) -> dict[str, str]:
-    """Return what each check came to in the end: each phase of a test adds its properties."""
+    """Return what each check came to in the end, if it did: each phase of a test adds its properties."""
     if not junit.exists():
         return {}
     found = {}
     for case in ET.parse(junit).iter("testcase"):
         told = {each.get("name", ""): each.get("value", "") for each in case.iter("property")}
-        if "istio_check" in told:
+        if "istio_outcome" in told:
             found[told["istio_check"]] = told["istio_outcome"]
     return found
 
