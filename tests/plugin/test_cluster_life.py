@@ -231,21 +231,7 @@ def test_third_interrupt_gives_up_and_says_what_to_do(
     assert "Traceback" not in out
 
 
-def test_interrupt_at_the_end_is_told_by_the_exit_code(
-    fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
-    fake_cluster.pytester.makepyfile(USES_CLUSTER)
-    run = started(fake_cluster)
-    wait_for(fake_cluster, "stop keep=False")
-    run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=30)
-    assert run.returncode == pytest.ExitCode.INTERRUPTED
-    assert "4 passed" in out
-    assert fake_cluster.notes == STARTED_AND_ENDED
-
-
-def test_report_of_a_run_interrupted_at_its_end_says_so(
+def test_interrupt_at_the_end_is_told_by_the_exit_code_and_the_report(
     fake_cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_CLUSTER_STOP_SECONDS", "1")
@@ -253,9 +239,11 @@ def test_report_of_a_run_interrupted_at_its_end_says_so(
     run = started(fake_cluster, "--istio-report=report.json")
     wait_for(fake_cluster, "stop keep=False")
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=30)
+    out, _ = run.communicate(timeout=30)
     report = json.loads(fake_cluster.pytester.path.joinpath("report.json").read_text())
     assert report["exit_status"] == run.returncode == pytest.ExitCode.INTERRUPTED
+    assert "4 passed" in out
+    assert fake_cluster.notes == STARTED_AND_ENDED
 
 
 def test_interrupt_while_starting_is_told_though_clearing_up_fails(

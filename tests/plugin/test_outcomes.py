@@ -145,7 +145,7 @@ def test_a_check_that_was_broken_off_has_not_passed(fake_cluster: FakeCluster, h
     )
     only = ["--setup-only"] if how == "never called" else []
     result = fake_cluster.run_apart("--istio-gate", "--istio-report=report.json", *only)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED if only else pytest.ExitCode.INTERRUPTED
+    assert result.ret == (pytest.ExitCode.TESTS_FAILED if only else pytest.ExitCode.INTERRUPTED)
     report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
     assert report["checks"] == []
 
