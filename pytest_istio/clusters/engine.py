@@ -68,7 +68,7 @@ class Engine:
         """
         progress.waiting(f"{self.program} pulls {image}")
         try:
-            pulled = self._run("pull", "--quiet", image, timeout=timeout)
+            pulled = _run(self.program, "pull", "--quiet", image, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             why = f"it had not arrived after {timeout:.0f} s"
             raise ClusterError(self._not_pulled(image, why)) from error
@@ -84,7 +84,7 @@ class Engine:
         # Podman's archives hold one image unless it is told otherwise.
         several = ["--multi-image-archive"] if self.program == "podman" else []
         try:
-            saved = self._run("save", *several, "--output", str(path), *images, timeout=timeout)
+            saved = _run(self.program, "save", *several, "--output", str(path), *images, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"`{self.program} save`: not done after {timeout:.0f} s") from error
         if saved.returncode != 0:
@@ -110,16 +110,6 @@ class Engine:
             "or name another with --istio-kind-image."
         )
 
-    def _run(self, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self.program, *words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-
 
 def kind_environment(program: str) -> dict[str, str]:
     """Return the environment in which kind uses the engine of that name."""
@@ -138,16 +128,15 @@ def nodes_left(program: str, cluster: str) -> list[str]:
 
 def _answer(program: str, *words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            [program, *words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ANSWER_SECONDS,
-            check=False,
-        )
+        return _run(program, *words, timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ClusterError(_silent(program, words[0])) from error
+
+
+def _run(program: str, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, *words], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+    )
 
 
 def _silent(program: str, command: str) -> str:
@@ -177,10 +166,7 @@ def _ask(program: str) -> Engine | str:
     if shutil.which(program) is None:
         return "there is no such program on PATH; install it"
     try:
-        answer = subprocess.run(
-            [program, "info", "--format", "{{json .}}"],
-            capture_output=True, text=True, errors="replace", timeout=_ANSWER_SECONDS, check=False,
-        )  # fmt: skip
+        answer = _run(program, "info", "--format", "{{json .}}", timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         return _silent(program, "info")
     except OSError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.kube.objects import Body, Object
 
-__all__ = ["ApiServer"]
+__all__ = ["ApiServer", "decoded"]
 
 
 class ApiServer:
@@ -130,14 +130,28 @@ class ApiServer:
             method, path, query=query, body=body,
             content_type=content_type, timeout=timeout, repeatable=repeatable,
         )  # fmt: skip
-        try:
-            with _uncollected():
-                answer: Object = json.loads(text)
-        except (ValueError, RecursionError):
-            raise no_api_server(self.server, f"{method} {path}", text) from None
-        if not isinstance(answer, dict):
-            raise no_api_server(self.server, f"{method} {path}", answer)
-        return answer
+        return decoded(self.server, f"{method} {path}", text)
+
+
+def decoded(server: str, asked: str, text: bytes) -> Object:
+    """Return the JSON object with which a server has answered.
+
+    Args:
+        server: Its URL.
+        asked: What was asked, such as ``GET /version``.
+        text: The body of its answer.
+
+    Raises:
+        KubeError: It is none, so that the server is no API server.
+    """
+    try:
+        with _uncollected():
+            answer: Object = json.loads(text)
+    except (ValueError, RecursionError):
+        raise no_api_server(server, asked, text) from None
+    if not isinstance(answer, dict):
+        raise no_api_server(server, asked, answer)
+    return answer
 
 
 @contextmanager

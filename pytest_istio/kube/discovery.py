@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pytest_istio.errors import ManifestError
-from pytest_istio.kube.errors import KindNotServedError, KubeError, no_api_server
+from pytest_istio.kube.api_server import decoded
+from pytest_istio.kube.errors import KindNotServedError, KubeError
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
@@ -161,11 +161,7 @@ class Discovery:
 
     def _get(self, path: str, headers: dict[str, str]) -> Object:
         text = self._connection.request("GET", path, headers=headers)
-        try:
-            answer: Object = json.loads(text)
-        except (ValueError, RecursionError):
-            raise no_api_server(self._connection.server, f"GET {path}", text) from None
-        return answer
+        return decoded(self._connection.server, f"GET {path}", text)
 
 
 def _aggregated(answer: Object) -> Iterator[Resource]:
