@@ -13,8 +13,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubernetes.config.kube_config import KubeConfigMerger
-
 from pytest_istio.clusters import lease, local
 from pytest_istio.clusters.base import Cluster
 from pytest_istio.clusters.kind_folder import folders
@@ -24,8 +22,8 @@ from pytest_istio.findings import finding
 from pytest_istio.istio import install, installed, leftovers, preflight, sources
 from pytest_istio.istio.catalog import release
 from pytest_istio.kube.client import Kube
-from pytest_istio.kube.connection import check_size, unusable
 from pytest_istio.kube.errors import KubeError
+from pytest_istio.kube.kubeconfig import contexts
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
@@ -192,7 +190,7 @@ def _usual_kubeconfig() -> Path:
 
 def _context(settings: Settings, kubeconfig: Path) -> str:
     """Return the context that the user named, if there is one of that name."""
-    known = _contexts(kubeconfig)
+    known = contexts(kubeconfig)
     shown = ", ".join(known) or "none"
     if settings.context is None:
         raise ClusterError(
@@ -205,19 +203,6 @@ def _context(settings: Settings, kubeconfig: Path) -> str:
             "See `kubectl config get-contexts`."
         )
     return settings.context
-
-
-def _contexts(kubeconfig: Path) -> list[str]:
-    try:
-        check_size(kubeconfig)
-        # Not list_kube_config_contexts, which wants a current context, though the user names one.
-        merged = KubeConfigMerger(str(kubeconfig)).config  # type: ignore[no-untyped-call]  # of the client
-        names = [each.value["name"] for each in merged.value["contexts"]]
-        # YAML takes yes, 1.0 or a date for something else than a name.
-        return sorted(name for name in names if isinstance(name, str))
-    except Exception as error:
-        # The client raises whatever a file of another shape happens to bring about in its code.
-        raise ClusterError(unusable(kubeconfig, None, error)) from error
 
 
 def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:

@@ -8,6 +8,7 @@ where the manifests are already so.
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,7 +127,9 @@ class _Adapting:
             "setting": self._setting,
             "trust": self._trust,
         }
-        yield from steps[spec.how](spec)
+        # An object of another shape is for the API server to refuse.
+        with suppress(LookupError, TypeError, AttributeError):
+            yield from steps[spec.how](spec)
 
     def _argument(self, spec: AdaptationSpec) -> Iterator[tuple[Ref, str]]:
         """Give a container one more argument."""
@@ -173,8 +176,7 @@ class _Adapting:
                 hooks = [{key: each[key] for key in ("name", "clientConfig")} for each in obj["webhooks"]]
                 metadata = {"name": obj["metadata"]["name"]}
                 partly = {**obj, "metadata": metadata, "webhooks": hooks}
-                self.registrations.append(Registration(partly, self._secret(spec)))
-                yield Ref.of(obj), "caBundle set by this run"
+                yield from self._registered(partly, spec, "caBundle set by this run")
 
     def _register(self, spec: AdaptationSpec) -> Iterator[tuple[Ref, str]]:
         """Have webhooks registered that a ConfigMap holds."""
@@ -185,15 +187,18 @@ class _Adapting:
             given, _ = parse((config_map.get("data") or {}).get(spec.value["key"], ""), origin=origin)
             try:
                 (webhooks,) = migrate(given, self._served).objects
-                registration = Registration(webhooks, self._secret(spec))
-                _ = registration.service
+                change = f"registered by this run, from ConfigMap {config_map['metadata']['name']}"
+                yield from self._registered(webhooks, spec, change)
             except (KeyError, TypeError, IndexError, ValueError) as error:
                 raise ManifestError(f"{origin}: holds no {spec.kind}: {error!r}.") from error
-            self.registrations.append(registration)
-            yield Ref.of(webhooks), f"registered by this run, from ConfigMap {config_map['metadata']['name']}"
 
-    def _secret(self, spec: AdaptationSpec) -> str:
-        return (self._release.workload_secret or "{account}").replace("{account}", spec.value["account"])
+    def _registered(self, webhooks: Object, spec: AdaptationSpec, change: str) -> Iterator[tuple[Ref, str]]:
+        secret = (self._release.workload_secret or "{account}").replace("{account}", spec.value["account"])
+        registration = Registration(webhooks, secret)
+        # Asked for, as webhooks without a Service show only then.
+        _ = registration.service
+        self.registrations.append(registration)
+        yield Ref.of(webhooks), change
 
     def _named(self, spec: AdaptationSpec) -> list[Object]:
         return self._of(spec.kind, spec.name)

@@ -159,10 +159,10 @@ def _inject_object(given: Object, config: InjectionConfig) -> Object:
             result = injected if not path else result
             if path:
                 parent[path[-1]] = injected
-    except KeyError as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InjectionError(
-            f"{kind} {metadata.get('name')}: it has no pod template ({error} missing)"
-        ) from None
+            f"{kind} {metadata.get('name')}: it has no pod template, or one of another shape ({error!r})"
+        ) from error
     except ManifestError as error:
         raise InjectionError(f"{kind} {metadata.get('name')}: no sidecar can be injected: {error}") from error
     return result
@@ -231,7 +231,12 @@ def _rendered(pod: Object, config: InjectionConfig) -> dict[str, list[Object]]:
         parts[part] = listed
     for part in ("initContainers", "containers"):
         pairs = zip(parts[part], written.get(part) or [], strict=True)
-        parts[part] = [_container(each, as_written) for each, as_written in pairs]
+        try:
+            parts[part] = [_container(each, as_written) for each, as_written in pairs]
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            raise InjectionError(
+                f"the injection template yields {part} that are not of their shape ({error})"
+            ) from error
     return parts
 
 

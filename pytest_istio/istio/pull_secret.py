@@ -118,6 +118,8 @@ def _using(value: Any) -> Any:  # noqa: ANN401  (a JSON value)
     if not isinstance(value, dict):
         return value
     used = {key: _using(each) for key, each in value.items()}
-    if isinstance(value.get("containers"), list):
-        used["imagePullSecrets"] = [*(value.get("imagePullSecrets") or []), {"name": NAME}]
+    given = value.get("imagePullSecrets") or []
+    # Of another shape, they are for the API server to refuse.
+    if isinstance(value.get("containers"), list) and isinstance(given, list):
+        used["imagePullSecrets"] = [*given, {"name": NAME}]
     return used

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from pytest_istio.kube.connection import Connection
-from pytest_istio.kube.errors import KubeError, no_api_server
+from pytest_istio.kube.connection import RETRY_SECONDS, Connection
+from pytest_istio.kube.deadline import within
+from pytest_istio.kube.errors import KubeError, UnreachableError, no_api_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,10 +63,20 @@ class ApiServer:
     def version(self) -> Object:
         """Return what the server says of its version, ``gitVersion`` and more.
 
+        It is the first request to a server, which may be anything; so the whole answer has a bound.
+
         Raises:
             KubeError: It says nothing of the kind, so it is no API server.
         """
-        found = self.json("GET", "/version")
+        seconds = RETRY_SECONDS + 2 * self._connection.request_timeout
+        try:
+            found = within(seconds, lambda: self.json("GET", "/version"), "version")
+        except TimeoutError as error:
+            text = (
+                f"GET /version: the server at {self.server} has begun to answer, and has not ended within "
+                f"{seconds:.0f} s. Likely it is no API server; try `kubectl cluster-info`."
+            )
+            raise UnreachableError(text, path="GET /version") from error
         if not re.match(r"v\d+\.\d+\.", str(found.get("gitVersion"))):
             raise no_api_server(self.server, "GET /version", found)
         return found

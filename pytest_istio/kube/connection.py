@@ -7,7 +7,6 @@ raw, since its typed models cost ten times as much and cannot hold API groups of
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import tempfile
 from contextlib import contextmanager
@@ -20,28 +19,26 @@ from urllib.request import getproxies
 
 import tenacity
 import urllib3
-from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
-from kubernetes.config import load_kube_config
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
+from pytest_istio.kube.kubeconfig import load, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from kubernetes.client import Configuration
+
     from pytest_istio.kube.objects import Body
 
-__all__ = ["NOT_SENT", "TOO_LONG", "TRANSIENT", "Connection", "check_size", "unusable"]
+__all__ = ["NOT_SENT", "RETRY_SECONDS", "TOO_LONG", "TRANSIENT", "Connection"]
 
 T = TypeVar("T")
 
 POOL_SIZE = 32
 """Connections kept open: eight that apply, and the watches beside them."""
-
-MAX_BYTES = 4 * 2**20
-"""The size of a kubeconfig, which takes the client a minute; a hundred contexts are below 1 MiB."""
 
 RETRY_SECONDS = 10.0
 """How long a request that failed in passing is tried again; what is longer down is down."""
@@ -100,28 +97,13 @@ class Connection:
     def configuration(self) -> Iterator[Configuration]:
         """Give the official client's configuration; its certificate files exist only inside the context.
 
-        The client writes certificates and keys that a kubeconfig embeds to files and removes them when the
-        interpreter ends in good order; a key must not outlive a killed run.
+        Raises:
+            ClusterError: The kubeconfig cannot be used, as in `kubeconfig.load`.
         """
-        configuration = Configuration()
+        # The client writes certificates and keys that a kubeconfig embeds to files and removes them when the
+        # interpreter ends in good order; a key must not outlive a killed run.
         with tempfile.TemporaryDirectory(prefix="kubeconfig-") as folder:
-            try:
-                check_size(self._kubeconfig)
-                load_kube_config(  # type: ignore[no-untyped-call]  # the client annotates only a part of itself
-                    config_file=str(self._kubeconfig) if self._kubeconfig else None,
-                    context=self._context,
-                    client_configuration=configuration,
-                    persist_config=False,
-                    temp_file_path=folder,
-                )
-            except Exception as error:
-                # The client raises whatever a file of another shape happens to bring about in its code.
-                raise ClusterError(unusable(self._kubeconfig, self._context, error)) from error
-            if not _is_url(configuration.host):
-                odd = ValueError(
-                    f"its server {configuration.host!r} is no URL such as https://127.0.0.1:6443"
-                )
-                raise ClusterError(unusable(self._kubeconfig, self._context, odd))
+            configuration = load(self._kubeconfig, self._context, folder)
             configuration.connection_pool_maxsize = POOL_SIZE
             if _is_loopback(configuration.host) and configuration.proxy in getproxies().values():
                 configuration.proxy = None
@@ -262,20 +244,17 @@ def _pool(configuration: Configuration) -> urllib3.PoolManager:
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
     if configuration.cert_file:
-        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+        tls.load_cert_chain(configuration.cert_file, configuration.key_file, password=_no_passphrase)
     for name in ("ca_certs", "cert_file", "key_file", "ca_cert_data"):
         settings.pop(name, None)
     settings["ssl_context"] = tls
     return pool
 
 
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        # Asked for, as a port out of range shows only then.
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _no_passphrase() -> str:
+    # OpenSSL would ask for it at the terminal, and wait.
+    msg = "its client key is encrypted; give it without a passphrase, as kubectl needs it, too"
+    raise ValueError(msg)
 
 
 def _is_loopback(url: str) -> bool:
@@ -284,28 +263,6 @@ def _is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def check_size(kubeconfig: Path | None) -> None:
-    """Return if a kubeconfig is of a size that can be read; several in one name are left to the client.
-
-    Raises:
-        ValueError: It is not.
-    """
-    if kubeconfig and kubeconfig.exists() and kubeconfig.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MiB")
-
-
-def unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> str:
-    """Return the message about a kubeconfig that cannot be used for a reason."""
-    file = f"kubeconfig {kubeconfig}" if kubeconfig else "kubeconfig (KUBECONFIG or ~/.kube/config)"
-    chosen = f", context {context!r}" if context else ""
-    if kubeconfig and os.pathsep not in str(kubeconfig) and not kubeconfig.exists():
-        return f"{file}: no such file."
-    why = " ".join(str(error).split())
-    if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):
-        why = f"its shape is not that of a kubeconfig ({type(error).__name__}: {why})"
-    return f"{file}{chosen} cannot be used: {why}. See `kubectl config get-contexts`."
 
 
 def _unreachable(server: str, request: _Request, error: urllib3.exceptions.HTTPError) -> UnreachableError:

@@ -1,10 +1,18 @@
-"""A point in time by which something must have happened."""
+"""Points in time by which something must have happened."""
 
 from __future__ import annotations
 
 import time
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
-__all__ = ["Deadline"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Deadline", "within"]
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -34,3 +42,29 @@ class Deadline:
     def shorten(self, seconds: float) -> None:
         """End no later than `seconds` from now."""
         self._end = min(self._end, time.monotonic() + seconds)
+
+
+def within(seconds: float, attempt: Callable[[], T], name: str) -> T:
+    """Return what `attempt` returns, or raise what it raises; for what knows no bound itself.
+
+    It goes on in a thread of that name, which nobody waits for any longer.
+
+    Raises:
+        TimeoutError: It takes longer.
+    """
+    came: SimpleQueue[tuple[T] | Exception] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            came.put((attempt(),))
+        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
+            came.put(error)
+
+    Thread(target=run, name=name, daemon=True).start()
+    try:
+        answer = came.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"not done within {seconds:.0f} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer[0]

@@ -8,7 +8,6 @@ import socketserver
 import ssl
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
@@ -17,12 +16,14 @@ from kubernetes.stream.ws_client import WSClient
 from websocket import WebSocketBadStatusException, WebSocketException
 
 from pytest_istio.kube.connection import NOT_SENT, TOO_LONG
-from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.deadline import Deadline, within
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kubernetes.client import Configuration
 
     from pytest_istio.kube.connection import Connection
 
@@ -190,12 +191,7 @@ def _open(
     try:
         with connection.configuration() as configuration:
             headers = connection.authorization()
-            stream = _within(
-                seconds, lambda: _connect(configuration, url, headers, capture_all=False, binary=True)
-            )
-        if stream is None:
-            text = f"{asked}: the stream to the pod did not open within {seconds:.0f} s."
-            raise UnreachableError(text, path=asked, reason=TOO_LONG)
+            stream = _opened(asked, configuration, url, headers, seconds)
         yield stream
     except WebSocketBadStatusException as error:
         raise from_answer(asked, error.status_code, error.resp_body or b"", None) from error
@@ -208,27 +204,18 @@ def _open(
             stream.sock.shutdown()
 
 
-def _within(seconds: float, attempt: Callable[[], _Stream]) -> _Stream | None:
-    """Return what `attempt` returns or raise what it raises; None when it takes longer.
+def _opened(
+    asked: str, configuration: Configuration, url: str, headers: Mapping[str, str], seconds: float
+) -> _Stream:
+    def connect() -> _Stream:
+        return _connect(configuration, url, headers, capture_all=False, binary=True)
 
-    The client's WebSocket knows no bound on opening. A thread that is left behind ends with its socket.
-    """
-    came: SimpleQueue[_Stream | Exception] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            came.put(attempt())
-        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
-            came.put(error)
-
-    Thread(target=run, name="websocket", daemon=True).start()
     try:
-        answer = came.get(timeout=seconds)
-    except Empty:
-        return None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+        # The client's WebSocket knows no bound on opening; a thread that is left ends with its socket.
+        return within(seconds, connect, "websocket")
+    except TimeoutError as error:
+        text = f"{asked}: the stream to the pod did not open within {seconds:.0f} s."
+        raise UnreachableError(text, path=asked, reason=TOO_LONG) from error
 
 
 def _exit_code(status: str, path: str) -> int:

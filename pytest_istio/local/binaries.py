@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from pytest_istio.errors import ClusterError
 from pytest_istio.local.build import build
 from pytest_istio.local.download import download
+from pytest_istio.local.processes import asked
 from pytest_istio.local.versions import KUBERNETES, PROGRAMS, accepted, wanted
 
 if TYPE_CHECKING:
@@ -117,10 +118,7 @@ def _search(folder: Path | None) -> tuple[dict[str, Path], dict[str, dict[str, s
 def _obstacle(name: str, path: Path) -> str | None:
     """Return why a file cannot be used as the program `name`; None if it can."""
     try:
-        answer = subprocess.run(
-            [str(path), "--version"],
-            capture_output=True, text=True, errors="replace", timeout=_VERSION_SECONDS, check=False,
-        )  # fmt: skip
+        answer = asked([str(path), "--version"], seconds=_VERSION_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"cannot be run: {error}"
     if accepted(name, answer.stdout):

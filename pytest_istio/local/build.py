@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.local.processes import die_with_parent
+from pytest_istio.local.processes import asked, die_with_parent
 from pytest_istio.local.versions import KUBERNETES
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ _MODULES = Path(__file__).parent / "modules"
 _FIRST_GO = (1, 24)
 _LAST_LINES = 12
 _TICK_SECONDS = 1.0
+_VERSION_SECONDS = 20
+_QUIET_SECONDS = 15 * 60
+"""Linking prints nothing for a minute or two, and so does downloading a large module on a slow line."""
 
 _PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -78,7 +81,7 @@ def build(programs: Sequence[str], folder: Path, progress: Progress) -> None:
     # A folder holds several programs under their packages' names; etcd's package has another name.
     argv += ["-o", str(folder / programs[0]) if len(programs) == 1 else f"{folder}{os.sep}"]
     argv += [_PACKAGES[program] for program in programs]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         argv,
         cwd=_MODULES / module,
         env=env,
@@ -87,15 +90,13 @@ def build(programs: Sequence[str], folder: Path, progress: Progress) -> None:
         stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=die_with_parent,  # noqa: PLW1509  # one call of the kernel, safe after a fork
-    )
-    try:
-        lines = _follow(process, f"{', '.join(programs)} to be built by {version}", progress)
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    finally:
-        code = process.wait()
-    if code:
+    ) as process:
+        try:
+            lines = _follow(process, f"{', '.join(programs)} to be built by {version}", progress)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code := process.returncode:
         said = dict.fromkeys(line for line in lines if not line.startswith("go: downloading"))
         last = "\n".join([*said][-_LAST_LINES:])
         raise ClusterError(f"{', '.join(programs)} cannot be built: go ended with exit code {code}\n{last}")
@@ -104,9 +105,9 @@ def build(programs: Sequence[str], folder: Path, progress: Progress) -> None:
 def _follow(process: subprocess.Popen[bytes], what: str, progress: Progress) -> list[str]:
     """Show what a build compiles until it ends, and return what it printed."""
     assert process.stderr
-    begin = time.monotonic()
+    begin = last = time.monotonic()
     printed = b""
-    while True:
+    while time.monotonic() - last < _QUIET_SECONDS:
         lines = printed.decode(errors="replace").splitlines()
         minutes, seconds = divmod(int(time.monotonic() - begin), 60)
         now = f", now {lines[-1][:60]}" if lines else ""
@@ -114,9 +115,13 @@ def _follow(process: subprocess.Popen[bytes], what: str, progress: Progress) -> 
         if select.select([process.stderr], [], [], _TICK_SECONDS)[0]:
             chunk = os.read(process.stderr.fileno(), 65536)
             if not chunk:
-                process.stderr.close()
                 return lines
             printed += chunk
+            last = time.monotonic()
+    raise ClusterError(
+        f"{what}: go has printed nothing for {_QUIET_SECONDS // 60} minutes; perhaps its proxy for modules "
+        "does not answer (`go env GOPROXY`)"
+    )
 
 
 def _find_go() -> tuple[Path, str]:
@@ -126,9 +131,11 @@ def _find_go() -> tuple[Path, str]:
         if go is None:
             seen.append(f"{place} has none")
             continue
-        answer = subprocess.run(
-            [go, "env", "GOVERSION"], cwd="/", capture_output=True, text=True, errors="replace", check=False
-        )
+        try:
+            answer = asked([go, "env", "GOVERSION"], seconds=_VERSION_SECONDS, folder=Path("/"))
+        except (OSError, subprocess.TimeoutExpired) as error:
+            seen.append(f"{place} has one that does not answer: {error}")
+            continue
         version = answer.stdout.strip()
         numbers = re.match(r"go(\d+)\.(\d+)", version)
         if numbers and tuple(map(int, numbers.groups())) >= _FIRST_GO:

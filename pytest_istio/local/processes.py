@@ -5,9 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["adopt_orphans", "children", "die_with_parent", "started_at"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["adopt_orphans", "asked", "children", "die_with_parent", "started_at"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -28,6 +33,32 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 def adopt_orphans() -> None:
     """Make this process the new parent of all descendants whose own parent ends."""
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def asked(
+    argv: Sequence[str], *, seconds: float, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Return what a program says that is expected to end by itself; it can be called in any thread.
+
+    Args:
+        argv: The program and its arguments.
+        seconds: How long it may take.
+        folder: Where it runs; None for the current folder.
+
+    Raises:
+        OSError: It cannot be run.
+        subprocess.TimeoutExpired: It has not ended in so many seconds; neither it nor its children are left.
+    """
+    with subprocess.Popen(
+        argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, errors="replace", start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
 
 def children() -> list[int]:

@@ -186,6 +186,21 @@ def test_webhooks_with_an_authority_of_their_own_are_left_alone() -> None:
     assert found.registrations == ()
 
 
+def test_webhooks_without_a_service_are_not_registered() -> None:
+    hook = copy.deepcopy(one(adapted(34), "MutatingWebhookConfiguration", "istio-sidecar-injector"))
+    hook["webhooks"][0]["clientConfig"] = {"url": "https://127.0.0.1:1"}
+    found = adapt([hook], release("1.0.5"), served(34), "istio-system")
+    assert found.registrations == ()
+    assert found.objects[0] == hook
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"template": 5}, {"template": {"spec": {"containers": [5]}}}])
+def test_a_workload_of_another_shape_is_left_to_the_api_server(spec: object) -> None:
+    odd = obj("Deployment", "istio-pilot", "apps/v1", spec=spec)
+    found = adapt([odd], release("1.0.5"), served(34), "istio-system")
+    assert found.objects[0] == odd
+
+
 def test_what_is_not_installed_is_not_adapted() -> None:
     found = adapted(
         34, without=["Deployment istio-pilot", "ConfigMap istio", "ConfigMap istio-galley-configuration",

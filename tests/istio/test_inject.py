@@ -182,6 +182,20 @@ def test_a_broken_template_names_object_and_line() -> None:
         inject([workload()], InjectionConfig("enabled", "a: 1\n[[ .Nowhere.At.All ]]", {}))
 
 
+@pytest.mark.parametrize(
+    "template", ["containers: [{name: a, env: 5}]", "initContainers: [{name: a, resources: [1]}]"]
+)
+def test_a_template_that_yields_no_containers_names_the_object(template: str) -> None:
+    with pytest.raises(InjectionError, match=r"Deployment web: .*ontainers that are not of their shape"):
+        inject([workload()], InjectionConfig("enabled", template, {}))
+
+
+@pytest.mark.parametrize("template", [{"spec": 5}, {"spec": {"containers": [5]}}, {"metadata": 5}])
+def test_a_workload_of_another_shape_is_named(template: dict[str, Any]) -> None:
+    with pytest.raises(InjectionError, match="Deployment web: it has no pod template, or one of another"):
+        inject([workload(template=template)], CONFIG)
+
+
 def test_manifests_without_the_template_say_what_is_missing() -> None:
     with pytest.raises(InjectionError, match="ConfigMap istio-sidecar-injector"):
         InjectionConfig.from_manifests([])

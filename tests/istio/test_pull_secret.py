@@ -83,6 +83,8 @@ def test_every_kind_of_workload_names_the_secret_beside_its_own(file: Path) -> N
     assert three["spec"]["jobTemplate"]["spec"]["template"]["spec"] == wanted
     assert other == given[3]
     assert pull_secret.with_pull_secret(given, Settings()) == given
+    odd: list[Object] = [{"kind": "Pod", "spec": {**pod, "imagePullSecrets": 5}}]
+    assert pull_secret.with_pull_secret(odd, settings) == odd, "it is for the API server to refuse"
 
 
 def test_all_pods_of_a_run_pull_with_the_credentials_and_nothing_of_them_stays(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -140,6 +142,12 @@ def kubeconfig_of_odd_proxy(place: Place) -> None:
     place.write("kc", KUBECONFIG.replace('"$server"', '"http://127.0.0.1:1", proxy-url: "tea://tea"'))
 
 
+def kubeconfig_of_failing_login(place: Place) -> None:
+    write_program(place.here / "login", "echo 'your session has run out' >&2; exit 3")
+    program = f"exec: {{apiVersion: client.authentication.k8s.io/v1, command: {place.here / 'login'}}}"
+    place.write("kc", KUBECONFIG.replace("$server", "http://127.0.0.1:1").replace("token: expired", program))
+
+
 def answers_401(place: Place) -> None:
     _serve(place, 401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized"})
 
@@ -167,6 +175,27 @@ def answers_odd_refusals(place: Place) -> None:
 
 def answers_deeply(place: Place) -> None:
     _serve(place, 200, "[" * 100_000)
+
+
+def answers_without_end(place: Place) -> None:
+    """Serve an answer that comes byte by byte, as long as anybody reads it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                with caller, suppress(OSError):
+                    caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                    while not ended.wait(0.1):
+                        caller.sendall(b" ")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    place.ends += [ended.set, lambda: listener.shutdown(socket.SHUT_RDWR), listener.close, thread.join]
+    place.words["port"] = str(listener.getsockname()[1])
+    place.words["server"] = f"http://127.0.0.1:{place.words['port']}"
 
 
 def answers_by_tls(place: Place) -> None:

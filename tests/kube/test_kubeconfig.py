@@ -1,0 +1,137 @@
+"""Kubeconfigs that name a program to log in with, or that would wait for somebody."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pytest_istio.errors import ClusterError
+from pytest_istio.kube import kubeconfig
+from pytest_istio.kube.client import Kube
+from pytest_istio.kube.deadline import Deadline
+from pytest_istio.local.pki import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def write(path: Path, *, server: str = "https://127.0.0.1:1", user: dict[str, Any] | None = None) -> Path:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": server, "insecure-skip-tls-verify": True}}],
+        "users": [{"name": "u", "user": user or {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path.write_text(json.dumps(config))
+    return path
+
+
+def login(code: str) -> dict[str, Any]:
+    """Return a user who logs in with a Python program."""
+    api_version = "client.authentication.k8s.io/v1"
+    return {"exec": {"apiVersion": api_version, "command": sys.executable, "args": ["-c", code]}}
+
+
+def refusal(path: Path) -> str:
+    """Return what is said of a kubeconfig, in one line."""
+    with pytest.raises(ClusterError) as caught:
+        Kube.connect(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"kubeconfig {path}")
+    return message
+
+
+def test_a_program_that_logs_in_gives_the_token(tmp_path: Path) -> None:
+    status = {"token": "abc"}
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": status,
+    }
+    path = write(tmp_path / "k", user=login(f"print({json.dumps(json.dumps(credential))})"))
+    kube = Kube.connect(path)
+    assert kube._connection.authorization() == {"authorization": "Bearer abc"}
+
+
+def test_a_program_that_fails_to_log_in_is_quoted(tmp_path: Path) -> None:
+    user = login("import sys; sys.exit('your session has run out,\\n run `cloud login`')")
+    said = refusal(write(tmp_path / "k", user=user))
+    assert "process returned 1. your session has run out, run `cloud login`" in said
+
+
+def test_a_program_that_is_missing_is_named(tmp_path: Path) -> None:
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/aws"}}
+    assert "No such file or directory: '/nowhere/aws'" in refusal(write(tmp_path / "k", user=user))
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig, "LOGIN_SECONDS", 3.0)
+    code = (
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])\n"
+        f"open({str(tmp_path / 'pids')!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
+        "child.wait()"
+    )
+    said = refusal(write(tmp_path / "k", user=login(code)))
+    assert (
+        "not done within 3 s; the program that it names for logging in hangs, or waits for an input" in said
+    )
+    pids = (tmp_path / "pids").read_text().split()
+    assert len(pids) == 2
+    deadline = Deadline(5.0)
+    while any(runs(pid) for pid in pids):
+        assert not deadline.expired
+
+
+def runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def with_encrypted_key(folder: Path) -> Path:
+    pair = Authority(folder).issue("user", "user")
+    encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    pair.key.write_bytes(encrypted)
+    user = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
+    return write(folder / "k", user=user)
+
+
+def with_credentials_in_the_url(folder: Path) -> Path:
+    return write(folder / "k", server="https://me:hunter2@127.0.0.1:1")
+
+
+def a_pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "k")
+    return folder / "k"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (with_encrypted_key, "its client key is encrypted"),
+        (with_credentials_in_the_url, "the URL of its server holds credentials"),
+        (a_pipe, "is not a regular file"),
+    ],
+)
+def test_what_would_wait_or_be_shown_is_refused(
+    tmp_path: Path, make: Callable[[Path], Path], says: str
+) -> None:
+    said = refusal(make(tmp_path))
+    assert says in said
+    assert "hunter2" not in said
