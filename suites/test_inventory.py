@@ -37,6 +37,8 @@ def test_objects_of_the_manifests_exist(mesh: Mesh) -> None:
     Source: the release's own manifests (what `istioctl verify-install` compares in later releases), and the
     recorded adaptations.
     """
+    if mesh.settings.use_installed:
+        pytest.skip("this run applied nothing, so there are no manifests to compare the cluster with")
     problems = observations.objects_exist(mesh)
     assert not problems, report(problems)
 

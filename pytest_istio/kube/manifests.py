@@ -179,7 +179,9 @@ def _flattened(document: object, where: str) -> Iterator[Object]:
         msg = f"{where}: a Kubernetes object was expected, not {called(document)}."
         raise ManifestError(msg)
     kind, items = document.get("kind"), document.get("items")
-    if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list | None):
+    # Custom resources may have such a name, too: without items it is an object.
+    is_list = kind == "List" or (isinstance(kind, str) and kind.endswith("List") and "items" in document)
+    if is_list and isinstance(items, list | None):
         for item in items or []:
             yield from _flattened(item, where)
         return

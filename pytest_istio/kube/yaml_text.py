@@ -26,6 +26,9 @@ MAX_VALUES = 1_000_000
 MAX_DEPTH = 100
 """Lists and mappings inside one another, aliases followed; the deepest of Istio's are below 20."""
 
+MAX_DIRECTIVES = 1_000
+"""Lines such as ``%YAML 1.1`` in one text; the parser's time grows with their square."""
+
 PREFIX = "tag:yaml.org,2002:"
 
 # A plain scalar that matches is not text; the first that matches counts. Dates and numbers of base 60 of
@@ -77,6 +80,9 @@ def documents(text: str, origin: str, warnings: list[str]) -> Iterator[tuple[obj
         ManifestError: The text is not YAML, or more of it than anybody writes by hand or program.
     """
     try:
+        if text.count("\n%") > MAX_DIRECTIVES:
+            msg = f"{origin}: more than {MAX_DIRECTIVES:,} directives; no manifest needs that."
+            raise ManifestError(msg)
         meter = _Meter(origin)
         meter.measure(text)
         loader = _Loader(text)

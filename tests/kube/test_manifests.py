@@ -51,6 +51,12 @@ def test_a_folder_is_read_in_the_order_of_names_and_lists_are_flattened(tmp_path
     assert found.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def test_an_object_whose_kind_only_ends_like_a_list_is_an_object() -> None:
+    found = parsed("apiVersion: example.com/v1\nkind: AllowList\nmetadata: {name: a}\nspec: {}")
+    assert [obj["kind"] for obj in found] == ["AllowList"]
+    assert parsed("apiVersion: v1\nkind: PodList\nitems:") == parsed("apiVersion: v1\nkind: List") == []
+
+
 def test_values_are_read_as_kubectl_reads_them() -> None:
     text = (
         "spec: {date: 2018-12-07, time: 12:30:45, old: 0644, size: 1e3, port: 80, on: yes, 7: seven, "
@@ -118,6 +124,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "alias of nothing": ("a: *a", "alias *a stands for nothing"),
     "alias of another document": ("a: &a 1\n---\nb: *a", "f.yaml:3: alias *a stands for nothing"),
     "deep": ("- " * 100_000, "100 levels of nesting"),
+    "directives": (HEAD + "...\n" + "%TAG !a! tag:a\n" * 1_001, "more than 1,000 directives"),
     # Some libyamls have a bound of their own.
     "deep in brackets": ("[" * 100_000, "nesting"),
     "deep in closed brackets": ("[" * 10_000 + "]" * 10_000, "nesting"),
