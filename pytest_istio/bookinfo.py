@@ -11,7 +11,7 @@ from pytest_istio.istio import sources
 from pytest_istio.istio.address import gateway_service
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.install import placed
-from pytest_istio.istio.mesh import MANAGER
+from pytest_istio.istio.mesh import MANAGER, NOBODYS
 from pytest_istio.istio.mirror import mirrored
 from pytest_istio.istio.namespaces import INJECTION
 from pytest_istio.istio.pull_secret import NAME, secrets, with_pull_secret
@@ -105,8 +105,8 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     folder = sources.bookinfo(mesh.release.version)
     given = [*load(folder / "bookinfo.yaml").objects, *load(folder / "bookinfo-gateway.yaml").objects]
     given = list(mirrored(given, mesh.settings.image_registries))
-    if mesh.settings.gateway:
-        given = [_at_gateway(mesh, each) for each in given]
+    if mesh.host:
+        given = [_at_installed(mesh, mesh.host, each) for each in given]
     objects, rewrites, troubles = _migrated(mesh, [placed(each, namespace) for each in given])
     made = mesh.kube.find("v1", "Namespace", namespace) is None
     if made:
@@ -132,11 +132,15 @@ def start(mesh: Mesh, namespace: str, *, progress: Progress) -> Bookinfo:
     return Bookinfo(mesh, namespace, tuple(objects), rewrites, made, troubles)
 
 
-def _at_gateway(mesh: Mesh, obj: Object) -> Object:
-    """Return an object, a Gateway made to open the ingress gateway that the run was told of."""
+def _at_installed(mesh: Mesh, host: str, obj: Object) -> Object:
+    """Return an object, made to lead nothing but a host of the run's through a gateway that is there."""
+    if obj["kind"] == "VirtualService":
+        return {**obj, "spec": {**obj["spec"], "hosts": [host]}}
     if obj["kind"] != "Gateway":
         return obj
-    return {**obj, "spec": {**obj["spec"], "selector": gateway_service(mesh)["spec"].get("selector") or {}}}
+    servers = [{**each, "hosts": [f"*.{NOBODYS}"]} for each in obj["spec"]["servers"]]
+    selector = gateway_service(mesh)["spec"].get("selector") or {}
+    return {**obj, "spec": {**obj["spec"], "selector": selector, "servers": servers}}
 
 
 def _migrated(

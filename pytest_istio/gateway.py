@@ -52,6 +52,7 @@ class Gateway:
         namespace: Where the gateway runs.
         deployment: The name of its Deployment.
         timeouts: The bounds on waiting.
+        host: The host that is asked for where a request names none; None for the address.
     """
 
     address: Address
@@ -59,6 +60,7 @@ class Gateway:
     namespace: str
     deployment: str
     timeouts: Timeouts
+    host: str | None
     _client: httpx.Client = field(repr=False)
     _held: ExitStack = field(repr=False)
 
@@ -71,12 +73,14 @@ class Gateway:
         namespace: str,
         deployment: str,
         timeouts: Timeouts,
+        host: str | None = None,
         held: ExitStack | None = None,
     ) -> Gateway:
         """Return a gateway at an address; `held` is what closes with it, such as a port forwarding."""
         held = held or ExitStack()
-        client = held.enter_context(_client(timeouts, CookieJar(DefaultCookiePolicy(allowed_domains=()))))
-        return cls(address, ports, namespace, deployment, timeouts, client, held)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+        client = held.enter_context(_client(timeouts, host, no_cookies))
+        return cls(address, ports, namespace, deployment, timeouts, host, client, held)
 
     @property
     def url(self) -> str:
@@ -112,9 +116,12 @@ class Gateway:
         except httpx.HTTPError as error:
             raise GatewayError(self._no_answer(path, str(error) or type(error).__name__)) from error
 
+    def _subject(self, method: str, path: str) -> str:
+        return f"{method} {self.url}{path}" + (f" for host {self.host}" if self.host else "")
+
     def _no_answer(self, path: str, seen: str) -> str:
         return finding(
-            f"GET {self.url}{path}",
+            self._subject("GET", path),
             expected="an HTTP answer",
             seen=seen,
             cause=f"no Gateway opens the port yet, or Deployment {self.deployment} is not ready",
@@ -168,7 +175,7 @@ class Gateway:
             time.sleep(0 if good else PAUSE_SECONDS)
         raise GatewayError(
             finding(
-                f"GET {self.url}{path}",
+                self._subject("GET", path),
                 expected=f"{status}, {in_a_row} times in a row within {bound:g} s",
                 seen=", ".join(f"{count} x {what}" for what, count in seen.most_common()),
                 cause=last,
@@ -222,7 +229,7 @@ class Gateway:
     @contextmanager
     def reconnected(self) -> Iterator[Gateway]:
         """Give the same gateway, asked over new connections: open ones outlive a change of its Service."""
-        with _client(self.timeouts, CookieJar()) as client:
+        with _client(self.timeouts, self.host, CookieJar()) as client:
             yield replace(self, _client=client)
 
     @contextmanager
@@ -232,7 +239,7 @@ class Gateway:
         Raises:
             GatewayError: Bookinfo refuses the user, or does not answer.
         """
-        with _client(self.timeouts, CookieJar()) as client:
+        with _client(self.timeouts, self.host, CookieJar()) as client:
             with self._translated("/login"):
                 # It sends the browser back to where it came from, and fails where that is not said.
                 referer = {"Referer": f"{self.url}/productpage"}
@@ -240,7 +247,7 @@ class Gateway:
             if not client.cookies:
                 raise GatewayError(
                     finding(
-                        f"POST {self.url}/login",
+                        self._subject("POST", "/login"),
                         expected=f"a cookie for {user}",
                         seen=f"status {answer.status_code}, no cookie",
                         cause=answer_cause(answer.status_code, answer.headers, answer.text),
@@ -285,10 +292,12 @@ def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:
             namespace=mesh.gateway_namespace,
             deployment=mesh.release.gateway.deployment,
             timeouts=mesh.timeouts,
+            host=mesh.host,
             held=held.pop_all(),
         )
 
 
-def _client(timeouts: Timeouts, cookies: CookieJar) -> httpx.Client:
+def _client(timeouts: Timeouts, host: str | None, cookies: CookieJar) -> httpx.Client:
+    headers = {"Host": host} if host else None
     # The proxies of the environment are for the outside world; the gateway is not there.
-    return httpx.Client(trust_env=False, timeout=timeouts.request, cookies=cookies)
+    return httpx.Client(trust_env=False, timeout=timeouts.request, headers=headers, cookies=cookies)

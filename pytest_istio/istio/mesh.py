@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from pytest_istio.settings import Settings
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["MANAGER", "RUN_LABEL", "Mesh", "restored"]
+__all__ = ["MANAGER", "NOBODYS", "RUN_LABEL", "Mesh", "restored"]
 
 MANAGER = "pytest-istio"
 """The field manager under which a run applies objects."""
+NOBODYS = "example.com"
 RUN_LABEL = "pytest-istio.dev/run"
 """The label that says which run has made an object."""
 
@@ -79,6 +80,15 @@ class Mesh:
     def gateway_namespace(self) -> str:
         """The namespace of the ingress gateway."""
         return self.settings.gateway[0] if self.settings.gateway else self.settings.namespace
+
+    @property
+    def host(self) -> str | None:
+        """The host as which bookinfo is asked through the ingress gateway; None for any.
+
+        A gateway that others use, too, must lead none of their requests to this run's bookinfo, and none of
+        this run's to theirs. Nobody has a host of that domain (RFC 2606).
+        """
+        return f"bookinfo-{self.run}.{NOBODYS}" if self.settings.use_installed else None
 
     @property
     def timeouts(self) -> Timeouts:

@@ -46,7 +46,8 @@ class Report:
         phases: Name and seconds of each phase of set-up and teardown.
         checks: In the order in which they ended.
         gateway: Where the ingress gateway was asked: ``url``, and the ``way`` by which that was found
-            (``load-balancer``, ``node-port`` or ``port-forward``); None when nobody looked for it.
+            (``load-balancer``, ``node-port`` or ``port-forward``), with the ``host`` that was asked for where
+            the gateway is somebody else's; None when nobody looked for it.
     """
 
     istio: dict[str, Any]

@@ -38,7 +38,8 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
 
 def way_in(gateway: Mapping[str, str]) -> str:
     """Return where the ingress gateway is asked, in one line."""
-    return f"istio: gateway at {gateway['url']}, found by {gateway['way']}"
+    asked = f", asked for host {gateway['host']}" if "host" in gateway else ""
+    return f"istio: gateway at {gateway['url']}, found by {gateway['way']}{asked}"
 
 
 def summarise(reporter: TerminalReporter, report: Report, selection: Selection) -> None:

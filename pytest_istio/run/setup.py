@@ -138,7 +138,11 @@ def gateway(run: Run, cluster: Cluster, mesh: Mesh) -> Gateway:
         found = entrance.find(mesh, wire, progress=run.progress)
     with run.folder.lock(GATEWAY):
         if run.folder.read(GATEWAY) is None:
-            told = {"url": found.url, "way": found.address.way}
+            told = {
+                "url": found.url,
+                "way": found.address.way,
+                **({"host": found.host} if found.host else {}),
+            }
             run.folder.write(GATEWAY, told)
             run.screen.line(way_in(told))
     return found

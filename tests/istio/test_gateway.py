@@ -30,9 +30,11 @@ class Handler(BaseHTTPRequestHandler):
     """Answers with the next of the scripted statuses; the last one goes on for ever."""
 
     script: list[tuple[int, str]]
+    hosts: list[str | None]
     seen: list[tuple[str, str | None]]
 
     def do_GET(self) -> None:
+        self.hosts.append(self.headers.get("Host"))
         self.seen.append((self.path, self.headers.get("Cookie")))
         status, text = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         self._answer(status, text, {})
@@ -66,7 +68,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         opened = []
 
         def start(*script: tuple[int, str]) -> Gateway:
-            Handler.script, Handler.seen = list(script), []
+            Handler.script, Handler.seen, Handler.hosts = list(script), [], []
             opened.append(gateway_at(server.server_address[1]))
             return opened[-1]
 
@@ -76,13 +78,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.shutdown()
 
 
-def gateway_at(port: int) -> Gateway:
+def gateway_at(port: int, host: str | None = None) -> Gateway:
     return Gateway.open(
         Address("127.0.0.1", port, "node-port"),
         ports={"http2": 80},
         namespace="istio-system",
         deployment="istio-ingressgateway",
         timeouts=TIMEOUTS,
+        host=host,
     )
 
 
@@ -125,6 +128,21 @@ def test_a_closed_port_is_told_from_a_silent_one() -> None:
         with pytest.raises(GatewayError, match=r"no answer in time \(ReadTimeout\)"):
             closed.get("/", timeout=0.2)
         closed.close()
+
+
+def test_a_host_is_asked_for_unless_a_request_names_another(serve: Serve) -> None:
+    port = serve((200, PAGES["v1"])).address.port
+    gateway = gateway_at(port, "bookinfo.example.com")
+    gateway.get("/", headers={"Host": "other.example.com"})
+    gateway.review_versions(1)
+    with gateway.signed_in("jason") as jason:
+        jason.get("/")
+    with gateway.reconnected() as new:
+        new.wait_answer("/", in_a_row=1)
+    assert Handler.hosts == ["other.example.com", *["bookinfo.example.com"] * 3]
+    with pytest.raises(GatewayError, match=r"GET http://127.0.0.1:\d+/x for host bookinfo\.example\.com"):
+        gateway.wait_answer("/x", 404, timeout=0.1)
+    gateway.close()
 
 
 def test_cookies_are_kept_for_those_who_sign_in_only(serve: Serve) -> None:
