@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import Counter
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["Gateway", "GatewayError", "find", "review_version"]
+__all__ = ["REVIEWS", "Gateway", "GatewayError", "find", "review_version"]
 
 PAUSE_SECONDS = 0.05
 """Between two requests that wait for an answer; the bound is the time-out, this only spares the processor."""
-VERSIONS = ("v1", "v2", "v3")
+REVIEWS = "/api/v1/products/0/reviews"
+"""Where productpage gives the reviews as JSON; its page looks otherwise in each release of bookinfo."""
+VERSION_BY_COLOR = {None: "v1", "black": "v2", "red": "v3"}
 DOUBT = 1e-6
 """How likely it may be that old routes are taken for new ones, because chance hid the difference."""
 
@@ -184,7 +187,7 @@ class Gateway:
         )
 
     def review_versions(self, count: int, *, concurrency: int = 4) -> Counter[str]:
-        """Ask for bookinfo's page a number of times and return how often each version of reviews made it.
+        """Ask for bookinfo's reviews a number of times and return how often each version gave them.
 
         Args:
             count: How many requests are sent.
@@ -194,11 +197,11 @@ class Gateway:
             GatewayError: A request got no answer.
         """
         with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="reviews") as pool:
-            pages = pool.map(lambda _: self.get("/productpage").text, range(count))
-            return Counter(review_version(page) for page in pages)
+            answers = pool.map(lambda _: self.get(REVIEWS).text, range(count))
+            return Counter(review_version(answer) for answer in answers)
 
     def settled_review_versions(self, versions: Collection[str], count: int) -> Counter[str]:
-        """Wait until exactly these versions of reviews make bookinfo's page, then count as `review_versions`.
+        """Wait until exactly these versions of reviews answer, then count as `review_versions`.
 
         Exactly: none of the others for long enough to be no chance, and each of them at least once meanwhile.
         Where that is not so until the bound ``consistency`` is over, the count shows it.
@@ -211,12 +214,12 @@ class Gateway:
             GatewayError: A request got no answer.
         """
         # As many as make it a miracle that all three versions answered in turn and none of the others showed.
-        share = min(len(versions) / len(VERSIONS), 0.9)
+        share = min(len(versions) / len(VERSION_BY_COLOR), 0.9)
         enough = math.ceil(math.log(DOUBT) / math.log(share))
         row: Counter[str] = Counter()
 
         def settled() -> bool:
-            version = review_version(self.get("/productpage").text)
+            version = review_version(self.get(REVIEWS).text)
             if version not in versions:
                 row.clear()
                 return False
@@ -260,17 +263,16 @@ class Gateway:
         self._held.close()
 
 
-def review_version(page: str) -> str:
-    """Return which version of reviews bookinfo's page shows: v1 has no stars, v2 black ones, v3 red ones."""
-    if "Error fetching product reviews" in page:
-        return "unavailable"
-    if "Ratings service is currently unavailable" in page:
-        return "no ratings"
-    if '<font color="red">' in page:
-        return "v3"
-    if '<font color="black">' in page:
-        return "v2"
-    return "v1" if "Book Reviews" in page else "no page"
+def review_version(answer: str) -> str:
+    """Return which version of reviews gave an answer: v1 gives no stars, v2 black ones, v3 red ones."""
+    try:
+        ratings = [each.get("rating", {}) for each in json.loads(answer)["reviews"]]
+        if any("error" in rating for rating in ratings):
+            return "no ratings"
+        (color,) = {rating.get("color") for rating in ratings}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "no reviews"
+    return VERSION_BY_COLOR.get(color, f"stars in {color}")
 
 
 def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:

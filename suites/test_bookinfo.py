@@ -8,6 +8,7 @@ import pytest
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding, report
+from pytest_istio.gateway import REVIEWS
 from pytest_istio.istio import observations
 from pytest_istio.kube.polling import until
 
@@ -112,7 +113,7 @@ def test_all_versions_of_reviews_are_seen(gateway: Gateway) -> None:
     """
     seen = gateway.settled_review_versions(VERSIONS, 60)
     assert set(seen) == VERSIONS, finding(
-        f"{gateway.url}/productpage, 60 requests",
+        f"{gateway.url}{REVIEWS}, 60 requests",
         expected="reviews v1, v2 and v3 each at least once",
         seen=dict(seen),
         cause="a routing rule for reviews is left over, or pods of a version get no traffic",

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_istio.findings import finding, report
 from pytest_istio.istio import observations
+from pytest_istio.istio.inject import SeveralTemplatesError
 
 if TYPE_CHECKING:
     from pytest_istio.bookinfo import Bookinfo
@@ -24,8 +25,12 @@ def test_labelled_namespace_injects(mesh: Mesh, istio_namespace: str) -> None:
 
     Source: Istio, "Automatic sidecar injection"; the image is the one of the installed injection template.
     """
+    try:
+        wanted = observations.wanted_sidecar(mesh)
+    except SeveralTemplatesError as error:
+        pytest.skip(f"{error}; that pods get a sidecar is shown by CP-006")
     pod = _admitted(mesh, istio_namespace)
-    seen, wanted = observations.sidecar_of(mesh, pod), observations.wanted_sidecar(mesh)
+    seen = observations.sidecar_of(mesh, pod)
     assert seen == wanted, finding(
         f"Pod {istio_namespace}/{pod['metadata']['name']}",
         expected="; ".join(wanted),

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_istio import traffic
 from pytest_istio.findings import finding
+from pytest_istio.gateway import REVIEWS
 from pytest_istio.paths import fixtures_folder
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("bookinfo")
 
 @pytest.mark.istio("TRF-001", level="core", requires=ROUTING)
 def test_all_traffic_to_one_version(gateway: Gateway, routes: Routes) -> None:
-    """With every route set to v1 no page shows stars.
+    """With every route set to v1 no review has stars.
 
     Source: Istio, "Configuring Request Routing".
     """
@@ -82,7 +83,7 @@ def test_weights(gateway: Gateway, routes: Routes, sample: str, shares: dict[str
 
 def _distribution(gateway: Gateway, expected: str, seen: dict[str, int]) -> str:
     return finding(
-        f"{gateway.url}/productpage",
+        f"{gateway.url}{REVIEWS}",
         expected=expected,
         seen=seen,
         cause="the virtual service or the subsets of reviews did not reach every sidecar",

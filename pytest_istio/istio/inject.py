@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 
     from pytest_istio.kube.objects import Object
 
-__all__ = ["InjectionConfig", "InjectionError", "inject", "inject_pod", "injection_required", "json_patch"]
+__all__ = [
+    "InjectionConfig",
+    "InjectionError",
+    "SeveralTemplatesError",
+    "inject",
+    "inject_pod",
+    "injection_required",
+    "json_patch",
+]
 
 INJECT = "sidecar.istio.io/inject"
 STATUS = "sidecar.istio.io/status"
@@ -47,6 +55,10 @@ WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Replicatio
 
 class InjectionError(ManifestError):
     """A sidecar cannot be put into a pod: the configuration or an annotation is wrong."""
+
+
+class SeveralTemplatesError(InjectionError):
+    """The injector has several templates, as releases later than 1.4 do; only their own programs know how."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +81,14 @@ class InjectionConfig:
 
         Raises:
             InjectionError: A text is not YAML, or the template is missing.
+            SeveralTemplatesError: There are several.
         """
         injector = _mapping(config, "the key 'config' of ConfigMap istio-sidecar-injector")
+        if "templates" in injector:
+            raise SeveralTemplatesError(
+                "ConfigMap istio-sidecar-injector holds several templates, which only Istio's own programs "
+                "can evaluate"
+            )
         template = injector.get("template")
         if not isinstance(template, str):
             raise InjectionError("ConfigMap istio-sidecar-injector: its key 'config' holds no template")

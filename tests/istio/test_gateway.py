@@ -15,13 +15,13 @@ from pytest_istio.gateway import Gateway, GatewayError, review_version
 from pytest_istio.timeouts import Timeouts
 
 TIMEOUTS = replace(Timeouts(), request=1.0, consistency=0.6)
-PAGES = {
-    "v1": "Book Reviews",
-    "v2": 'Book Reviews <font color="black">',
-    "v3": 'Book Reviews <font color="red">',
-    "unavailable": "Error fetching product reviews",
-    "no ratings": 'Book Reviews <font color="red"> Ratings service is currently unavailable',
-    "no page": "upstream connect error",
+ANSWERS = {
+    "v1": '{"reviews": [{"reviewer": "One"}, {"reviewer": "Two"}]}',
+    "v2": '{"reviews": [{"rating": {"stars": 5, "color": "black"}}, {"rating": {"color": "black"}}]}',
+    "v3": '{"reviews": [{"rating": {"stars": 5, "color": "red"}}]}',
+    "stars in blue": '{"reviews": [{"rating": {"stars": 5, "color": "blue"}}]}',
+    "no ratings": '{"reviews": [{"rating": {"error": "Ratings service is currently unavailable"}}]}',
+    "no reviews": '{"error": "Sorry, product reviews are currently unavailable for this book."}',
 }
 Serve = Callable[..., Gateway]
 
@@ -131,7 +131,7 @@ def test_a_closed_port_is_told_from_a_silent_one() -> None:
 
 
 def test_a_host_is_asked_for_unless_a_request_names_another(serve: Serve) -> None:
-    port = serve((200, PAGES["v1"])).address.port
+    port = serve((200, ANSWERS["v1"])).address.port
     gateway = gateway_at(port, "bookinfo.example.com")
     gateway.get("/", headers={"Host": "other.example.com"})
     gateway.review_versions(1)
@@ -146,7 +146,7 @@ def test_a_host_is_asked_for_unless_a_request_names_another(serve: Serve) -> Non
 
 
 def test_cookies_are_kept_for_those_who_sign_in_only(serve: Serve) -> None:
-    gateway = serve((200, PAGES["v2"]))
+    gateway = serve((200, ANSWERS["v2"]))
     gateway.get("/first")
     with gateway.signed_in("jason") as jason:
         assert jason.review_versions(2) == {"v2": 2}
@@ -157,25 +157,30 @@ def test_cookies_are_kept_for_those_who_sign_in_only(serve: Serve) -> None:
     assert all("session=jason" in str(cookie) for cookie in cookies[1:-1])
 
 
-@pytest.mark.parametrize("version", list(PAGES))
-def test_the_version_of_reviews_shows_in_the_page(version: str) -> None:
-    assert review_version(PAGES[version]) == version
+@pytest.mark.parametrize("version", list(ANSWERS))
+def test_the_version_of_reviews_shows_in_the_stars(version: str) -> None:
+    assert review_version(ANSWERS[version]) == version
+
+
+@pytest.mark.parametrize("answer", ["upstream connect error", "[]", '{"reviews": []}', '{"reviews": [1]}'])
+def test_what_gives_no_reviews_is_no_version(answer: str) -> None:
+    assert review_version(answer) == "no reviews"
 
 
 def test_versions_are_awaited_for_long_enough_to_be_no_chance(serve: Serve) -> None:
-    gateway = serve((200, PAGES["v2"]), (200, PAGES["v1"]))
+    gateway = serve((200, ANSWERS["v2"]), (200, ANSWERS["v1"]))
     assert gateway.settled_review_versions({"v1"}, 2) == {"v1": 2}
     # 13 in a row: with all three versions in turn by chance that happens once in 1.6 million.
     assert len(Handler.seen) == 1 + 13 + 2
 
 
 def test_versions_are_awaited_until_each_has_shown(serve: Serve) -> None:
-    old = [(200, PAGES["v1"])] * 50
-    gateway = serve(*old, (200, PAGES["v3"]))
+    old = [(200, ANSWERS["v1"])] * 50
+    gateway = serve(*old, (200, ANSWERS["v3"]))
     assert gateway.settled_review_versions({"v1", "v3"}, 2) == {"v3": 2}
     assert len(Handler.seen) == 50 + 1 + 2
 
 
 def test_versions_that_never_settle_are_counted(serve: Serve) -> None:
-    gateway = serve((200, PAGES["v2"]))
+    gateway = serve((200, ANSWERS["v2"]))
     assert gateway.settled_review_versions({"v1"}, 2) == {"v2": 2}

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from pytest_istio.errors import ManifestError
-from pytest_istio.istio.inject import InjectionConfig, InjectionError, inject, injection_required, json_patch
+from pytest_istio.istio.inject import (
+    InjectionConfig,
+    InjectionError,
+    SeveralTemplatesError,
+    inject,
+    injection_required,
+    json_patch,
+)
 from pytest_istio.paths import fixtures_folder
 from tests.istio.reference import documents, reference, without_emptiness
 
@@ -194,6 +201,11 @@ def test_a_template_that_yields_no_containers_names_the_object(template: str) ->
 def test_a_workload_of_another_shape_is_named(template: dict[str, Any]) -> None:
     with pytest.raises(InjectionError, match="Deployment web: it has no pod template, or one of another"):
         inject([workload(template=template)], CONFIG)
+
+
+def test_several_templates_are_told_from_a_broken_one() -> None:
+    with pytest.raises(SeveralTemplatesError, match="only Istio's own programs"):
+        InjectionConfig.from_texts("{template: x, templates: {sidecar: x}}", "{}")
 
 
 def test_manifests_without_the_template_say_what_is_missing() -> None:
