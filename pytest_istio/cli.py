@@ -77,6 +77,7 @@ def _list(_chosen: argparse.Namespace) -> None:
 
 def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.istio.images import images
+    from pytest_istio.istio.sources import manifests
     from pytest_istio.settings import Settings
 
     asked = Settings(
@@ -86,6 +87,8 @@ def _images(chosen: argparse.Namespace) -> None:
         image_registries=tuple(_registry(each) for each in chosen.image_registry),
     )
     print("\n".join(images(asked)))
+    for warning in manifests(asked).warnings:
+        print(f"note: {warning}", file=sys.stderr)
 
 
 def _registry(given: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ __all__ = [
     "to_feature",
     "to_file",
     "to_folder",
+    "to_kind_name",
     "to_namespace",
     "to_namespaced",
     "to_nodes",
@@ -47,8 +48,16 @@ def to_version(value: str, folder: Path) -> str:
 
 
 def to_namespace(value: str, folder: Path) -> str:
+    return _label(value, "a namespace")
+
+
+def to_kind_name(value: str, folder: Path) -> str:
+    return _label(value, "a name of a kind cluster")
+
+
+def _label(value: str, what: str) -> str:
     if not LABEL.fullmatch(value):
-        raise ValueError("is not a namespace: lower-case letters, digits and '-', at most 63")
+        raise ValueError(f"is not {what}: lower-case letters, digits and '-', at most 63")
     return value
 
 

@@ -164,9 +164,14 @@ def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
         )  # fmt: skip
     except subprocess.SubprocessError as error:
         raise ClusterError(f"--istio-kind-name: which names are taken cannot be told: {error}") from error
+    given = "--istio-kind-name (or pytest-kind's --cluster-name)"
+    if any(folder.name == name and folder.in_use for folder in folders()):
+        raise ClusterError(
+            f"{given}: another run uses the cluster {name}. Wait for it, or take another name."
+        )
     if name in listed.stdout.split():
         raise ClusterError(
-            f"--istio-kind-name: there is a kind cluster {name} already, and this run did not make it. "
+            f"{given}: there is a kind cluster {name} already, and this run did not make it. "
             f"Take another name, or delete it: `pytest-istio cleanup` if a run kept it, "
             f"else `kind delete cluster --name {name}`."
         )
@@ -193,7 +198,7 @@ def _created(
             delete_cluster(folder)
             if attempt == ATTEMPTS or any(text in str(error) for text in _FINAL):
                 raise ClusterError(f"{error}\nNothing of it is left; kind's logs are in {logs}") from error
-            progress.waiting(f"kind failed, trying once more; its logs are in {logs}")
+            progress.note(f"kind failed, trying once more; its logs are in {logs}")
         except BaseException:
             delete_cluster(folder)
             raise

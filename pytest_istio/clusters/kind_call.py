@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_istio.progress import Progress
 
 __all__ = ["Call"]
+
+# kind quotes what it calls with all of its arguments, and says only then what came of it.
+_COMMAND = re.compile(r'(command "\S+ \S+)[^"]*(?=")')
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Call:
 
     def _failed(self, code: int, in_time: bool, timeout: float, lines: list[str]) -> str:
         why = f"ended with exit code {code}" if in_time else f"was not done after {timeout:.0f} s"
-        shown = [line for line in lines if line.strip()][-8:]
+        shown = [_COMMAND.sub(r"\1 …", line) for line in lines if line.strip()][-8:]
         return f"kind could not {self.do} cluster {self.name}: it {why}.\n" + "\n".join(
             f"  {line}" for line in shown
         )

@@ -64,8 +64,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"--istio-kind-config: {path} is no configuration of kind's (expected one with `kind: Cluster`)"
         )
     nodes = config.get("nodes") or []
-    mappings = [each.get("extraPortMappings") for each in nodes if isinstance(each, dict)]
-    if not _are_objects(nodes) or not all(_are_objects(each or []) for each in mappings):
+    if not _are_objects(nodes) or not all(
+        _are_objects(each.get("extraPortMappings") or []) for each in nodes
+    ):
         raise ClusterError(
             f"--istio-kind-config: {path}: nodes, and extraPortMappings of each, must be lists of objects"
         )

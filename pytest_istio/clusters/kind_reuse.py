@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprint", "take_kept"]
 
+IN_USE = "another run uses it"
+
 
 def fingerprint(engine: Engine, settings: Settings, *, image: str, config: str) -> dict[str, Any]:
     """Return what decides how a cluster and the Istio on it are made, by the names that a person is told.
@@ -62,8 +64,13 @@ def take_kept(
     Raises:
         ClusterError: That one cannot be deleted.
     """
-    kept = [folder for folder in folders() if folder.kept and settings.kind_name in (None, folder.name)]
-    if not kept:
+    known = [folder for folder in folders() if settings.kind_name in (None, folder.name)]
+    kept = [folder for folder in known if folder.kept]
+    # Once its run goes on, a cluster is no kept one any more.
+    busy = [folder.name for folder in known if not folder.kept and folder.in_use]
+    for name in busy:
+        progress.note(f"cluster {name} is not reused: {IN_USE}")
+    if not kept and not busy:
         progress.note("no cluster is kept that could be reused; making one")
     for folder in kept:
         found = _taken(folder, wanted, settings, progress)
@@ -81,7 +88,7 @@ def _taken(
     """Return the cluster, held by this run, or why it is not taken."""
     cluster = folder.claim()
     if cluster is None:
-        return "another run uses it"
+        return IN_USE
     taken = False
     try:
         recorded = folder.fingerprint

@@ -114,7 +114,7 @@ def why(kube: Kube, workload: Object) -> Why:
     likely = LIKELY.get(cause.reason, "")
     if log:
         likely = f"{likely}; its last words: {log}".removeprefix("; ")
-    return Why(f"{cause.reason}: {_line(cause.detail)}", likely, _look(namespace, cause) or describe)
+    return Why(f"{cause.reason}: {_both_ends(cause.detail)}", likely, _look(namespace, cause) or describe)
 
 
 def _unready_pods(kube: Kube, workload: Object) -> list[Object]:
@@ -130,6 +130,13 @@ def _look(namespace: str, cause: Cause) -> str | None:
     if cause.container is None:
         return f"kubectl -n {namespace} describe pod {pod}"
     return f"kubectl -n {namespace} logs {pod} -c {cause.container}"
+
+
+def _both_ends(text: str) -> str:
+    """Return a text as one line of bounded length: it begins with what is concerned, and ends with why."""
+    joined = _line(text, len(text))
+    half = SHOWN // 2
+    return joined if len(joined) <= SHOWN else f"{joined[:half]} … {joined[-half:]}"
 
 
 def _line(text: str, most: int = SHOWN) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.istio.catalog import release
-from pytest_istio.istio.mirror import mirrored
+from pytest_istio.istio.mirror import mirrored, mirrored_image
 from pytest_istio.kube.manifests import Manifests, load
 from pytest_istio.paths import fixtures_folder
 
@@ -54,9 +54,21 @@ def _from_mirror(found: Manifests, settings: Settings) -> Manifests:
     """Return the manifests with the images' names mapped as the user wants."""
     if not settings.image_registries:
         return found
-    mapped = ", ".join(f"{prefix} from {place}" for prefix, place in settings.image_registries)
+    assert settings.istio_version is not None
+    others = release(settings.istio_version).bookinfo.images.values()
+    notes = []
+    for prefix, place in settings.image_registries:
+        pair = ((prefix, place),)
+        used = mirrored(found.objects, pair) != found.objects or any(
+            mirrored_image(image, pair) != image for image in others
+        )
+        notes.append(
+            f"images of {prefix} from {place}"
+            if used
+            else f"--istio-image-registry: no image of this run is of {prefix}, so none comes from {place}"
+        )
     objects = mirrored(found.objects, settings.image_registries)
-    return replace(found, objects=objects, warnings=(*found.warnings, f"images of {mapped}"))
+    return replace(found, objects=objects, warnings=(*found.warnings, *notes))
 
 
 def bookinfo(version: str) -> Path:

@@ -60,6 +60,7 @@ class Collecting:
         # What could not be collected cannot be known either.
         if not session.testsfailed:
             self._run.selection.unknown += self._complaints(session.config)
+            self._run.selection.unknown += self._clashes(session)
         if worker := worker_name(session.config):
             self._run.folder.write(f"{SELECTION}{worker}", self._run.selection.to_state())
 
@@ -75,6 +76,22 @@ class Collecting:
                 complain, names = asked[option.field]
                 shown = place(option, settings.sources[option.field], config)
                 yield from (f"{shown}: {text}" for text in map(complain, names) if text)
+
+    def _clashes(self, session: pytest.Session) -> Iterator[str]:
+        """Give what keeps pytest-kind's own fixture from working beside the run's cluster."""
+        settings = self._run.settings
+        theirs = session.config.getoption("cluster_name", default=None)
+        if (
+            settings.kind_name is None
+            or settings.kind_name != theirs
+            or settings.cluster in ("existing", "local")
+        ):
+            return
+        if any("kind_cluster" in fixtures_of(item) for item in session.items):
+            yield (
+                f"pytest-kind's --cluster-name: its fixture kind_cluster makes a cluster {theirs}, and so "
+                "would this run; give the run's another name with --istio-kind-name"
+            )
 
 
 def _collects_a_part(config: pytest.Config, source: str) -> bool:

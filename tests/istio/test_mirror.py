@@ -45,7 +45,16 @@ def test_injected_sidecars_come_from_the_mirror() -> None:
         "mirror.example:5000/mesh/proxyv2:1.0.5"
     ]
     assert injected["spec"]["initContainers"][0]["image"] == "mirror.example:5000/mesh/proxy_init:1.0.5"
-    assert found.warnings[-1].startswith("images of docker.io/istio from mirror.example:5000/mesh")
+    assert "images of docker.io/istio from mirror.example:5000/mesh" in found.warnings
+
+
+def test_a_prefix_that_no_image_has_is_told() -> None:
+    pairs = (("docker.io/nosuch", "a.example"), ("docker.io/istio/examples-bookinfo-details-v1", "b.example"))
+    found = manifests(Settings(istio_version="1.0.5", image_registries=pairs))
+    unused = (
+        "--istio-image-registry: no image of this run is of docker.io/nosuch, so none comes from a.example"
+    )
+    assert unused in found.warnings
 
 
 def test_nothing_else_is_changed() -> None:

