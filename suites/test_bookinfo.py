@@ -143,7 +143,6 @@ def _is_page(answer: Answer) -> bool:
 
 
 def _parts(gateway: Gateway) -> tuple[str, ...]:
-    """Return which parts the page shows."""
-    page = gateway.get("/productpage").text
-    failed = [part for part in PARTS if f"Error fetching product {part}" in page]
-    return tuple(part for part in PARTS if part not in failed and f"Book {part.title()}" in page)
+    """Return which parts the page shows; of one that it could not get it says so."""
+    page = gateway.wait_answer("/productpage", in_a_row=1).text
+    return tuple(part for part in PARTS if f"product {part} are currently unavailable" not in page)

@@ -95,8 +95,17 @@ def _unmarking(pod: Object, _: InjectionConfig) -> list[dict[str, Any]]:
     return [{"op": "remove", "path": f"/metadata/annotations/{STATUS.replace('/', '~1')}"}] if marked else []
 
 
+def _unprepared(pod: Object, _: InjectionConfig) -> list[dict[str, Any]]:
+    """Take away the init container that was injected."""
+    names = [each["name"] for each in pod["spec"].get("initContainers") or []]
+    if "istio-init" not in names:
+        return []
+    return [{"op": "remove", "path": f"/spec/initContainers/{names.index('istio-init')}"}]
+
+
 INJECTORS = {
     # Does not ask whether a pod wants a sidecar.
     "eager": partial(Injector, patching=json_patch),
     "unmarking": partial(Injector, patching=_unmarking),
+    "unprepared": partial(Injector, patching=_unprepared),
 }

@@ -88,6 +88,8 @@ def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:
     if "create" in change:
         ref = Ref.of(change["create"])
         kube.create(change["create"])
+        if ref.kind == "Deployment":
+            _await(kube, ref, _settled)
         return lambda: _unmake(kube, ref)
     ref = _ref(kube, change["object"], change.get("in"))
     if change.get("injector"):
