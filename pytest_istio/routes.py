@@ -36,6 +36,7 @@ class Routes:
         """Apply manifest files, or objects; those that name no namespace go to bookinfo's.
 
         Raises:
+            TypeError: Text is given, be it the name of a file.
             ManifestError: The file cannot be used.
             KubeError: The API server, or the mesh's validation behind it, refuses an object.
         """
@@ -58,4 +59,7 @@ class Routes:
 
 
 def _objects(source: Path | Iterable[Object]) -> Iterable[Object]:
+    if isinstance(source, str):
+        msg = f"routes.apply takes files as Path({source[:80]!r}), and objects as dictionaries, not text"
+        raise TypeError(msg)
     return load(source).objects if isinstance(source, Path) else source

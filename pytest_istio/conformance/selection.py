@@ -38,7 +38,7 @@ class Selection:
         other_profile: How many checks the profile leaves out.
         cluster: Whether a test that runs needs the cluster.
         bookinfo: Whether a test that runs needs the sample application.
-        unknown: What was to be left out, but is no check or feature: a complaint each.
+        unknown: Names that are those of no check or feature, or of two: a complaint each.
     """
 
     checks: dict[str, Chosen] = field(default_factory=dict)

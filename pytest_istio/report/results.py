@@ -60,6 +60,8 @@ def _message(reports: list[pytest.TestReport]) -> str:
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             return crash.message if crash else report.longreprtext
+        if report.skipped and (reason := getattr(report, "wasxfail", None)) is not None:
+            return f"expected to fail: {reason or 'no reason is given'}"
         if report.skipped and isinstance(report.longrepr, tuple):
             return report.longrepr[2].removeprefix("Skipped: ")
     return ""

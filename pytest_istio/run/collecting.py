@@ -36,7 +36,7 @@ class Collecting:
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note which checks there are."""
         if check := check_of(item):
-            self._declared.add(check, name_of(item, check))
+            self._declared.add(check, name_of(item, check), item.nodeid)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not about this version or not in the profile."""
@@ -59,8 +59,8 @@ class Collecting:
         describe(session.items, self._run.selection)
         # What could not be collected cannot be known either.
         if not session.testsfailed:
-            self._run.selection.unknown += self._complaints(session.config)
-            self._run.selection.unknown += self._clashes(session)
+            complaints = [*self._complaints(session.config), *self._clashes(session), *self._declared.clashes]
+            self._run.selection.unknown += complaints
         if worker := worker_name(session.config):
             self._run.folder.write(f"{SELECTION}{worker}", self._run.selection.to_state())
 

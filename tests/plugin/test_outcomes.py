@@ -78,6 +78,36 @@ def test_blocked_alone_fails_the_run(files: FakeCluster) -> None:
     result.stdout.fnmatch_lines(["*1 blocked*"])
 
 
+def test_an_expected_failure_is_told_with_its_reason(fake_cluster: FakeCluster) -> None:
+    fake_cluster.pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.istio("PRE-001")
+        @pytest.mark.xfail(reason="known since May")
+        def test_fails(istio_cluster): assert False
+        """
+    )
+    fake_cluster.run_apart("--istio-report=report.json")
+    (check,) = json.loads((fake_cluster.pytester.path / "report.json").read_text())["checks"]
+    assert (check["outcome"], check["message"]) == ("skipped", "expected to fail: known since May")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_two_checks_of_one_name_are_refused(fake_cluster: FakeCluster, workers: tuple[str, ...]) -> None:
+    check = """
+        import pytest
+
+        @pytest.mark.istio("PRE-001")
+        def test_it(istio_cluster): pass
+        """
+    fake_cluster.pytester.makepyfile(test_one=check, test_two=check)
+    result = fake_cluster.run_apart(*workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    wanted = "two tests are the check PRE-001: test_one.py::test_it and test_two.py::test_it"
+    result.stderr.fnmatch_lines(f"ERROR: *{wanted}*")
+
+
 def test_blocked_is_shown_as_such(files: FakeCluster) -> None:
     files.run("-v", "-k", "blocked").stdout.fnmatch_lines(["*::test_blocked BLOCKED *"])
 
