@@ -11,7 +11,7 @@ from pytest_istio.istio import sources
 from pytest_istio.istio.address import gateway_service
 from pytest_istio.istio.inject import InjectionConfig, inject
 from pytest_istio.istio.install import placed
-from pytest_istio.istio.mesh import MANAGER, NOBODYS
+from pytest_istio.istio.mesh import MANAGER, RESERVED_DOMAIN
 from pytest_istio.istio.mirror import mirrored
 from pytest_istio.istio.namespaces import INJECTION
 from pytest_istio.istio.pull_secret import NAME, secrets, with_pull_secret
@@ -138,7 +138,7 @@ def _at_installed(mesh: Mesh, host: str, obj: Object) -> Object:
         return {**obj, "spec": {**obj["spec"], "hosts": [host]}}
     if obj["kind"] != "Gateway":
         return obj
-    servers = [{**each, "hosts": [f"*.{NOBODYS}"]} for each in obj["spec"]["servers"]]
+    servers = [{**each, "hosts": [f"*.{RESERVED_DOMAIN}"]} for each in obj["spec"]["servers"]]
     selector = gateway_service(mesh)["spec"].get("selector") or {}
     return {**obj, "spec": {**obj["spec"], "selector": selector, "servers": servers}}
 

@@ -91,6 +91,10 @@ class Gateway:
         host = f"[{self.address.host}]" if ":" in self.address.host else self.address.host
         return f"http://{host}:{self.address.port}"
 
+    def request_line(self, path: str, method: str = "GET") -> str:
+        """Return what is asked for, in the words of a message."""
+        return f"{method} {self.url}{path}" + (f" for host {self.host}" if self.host else "")
+
     def get(
         self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> httpx.Response:
@@ -119,12 +123,9 @@ class Gateway:
         except httpx.HTTPError as error:
             raise GatewayError(self._no_answer(path, str(error) or type(error).__name__)) from error
 
-    def _subject(self, method: str, path: str) -> str:
-        return f"{method} {self.url}{path}" + (f" for host {self.host}" if self.host else "")
-
     def _no_answer(self, path: str, seen: str) -> str:
         return finding(
-            self._subject("GET", path),
+            self.request_line(path),
             expected="an HTTP answer",
             seen=seen,
             cause=f"no Gateway opens the port yet, or Deployment {self.deployment} is not ready",
@@ -178,7 +179,7 @@ class Gateway:
             time.sleep(0 if good else PAUSE_SECONDS)
         raise GatewayError(
             finding(
-                self._subject("GET", path),
+                self.request_line(path),
                 expected=f"{status}, {in_a_row} times in a row within {bound:g} s",
                 seen=", ".join(f"{count} x {what}" for what, count in seen.most_common()),
                 cause=last,
@@ -250,7 +251,7 @@ class Gateway:
             if not client.cookies:
                 raise GatewayError(
                     finding(
-                        self._subject("POST", "/login"),
+                        self.request_line("/login", "POST"),
                         expected=f"a cookie for {user}",
                         seen=f"status {answer.status_code}, no cookie",
                         cause=answer_cause(answer.status_code, answer.headers, answer.text),

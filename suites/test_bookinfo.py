@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSIONS = {"v1", "v2", "v3"}
 PARTS = ("details", "reviews")
+TITLE = "<title>Simple Bookstore App</title>"
 RUNNING = ["CP-001[istio-pilot]", "BKI-001"]
 ANSWERING = [
     "CP-001[istio-pilot]",
@@ -113,7 +114,7 @@ def test_all_versions_of_reviews_are_seen(gateway: Gateway) -> None:
     """
     seen = gateway.settled_review_versions(VERSIONS, 60)
     assert set(seen) == VERSIONS, finding(
-        f"{gateway.url}{REVIEWS}, 60 requests",
+        f"{gateway.request_line(REVIEWS)}, 60 requests",
         expected="reviews v1, v2 and v3 each at least once",
         seen=dict(seen),
         cause="a routing rule for reviews is left over, or pods of a version get no traffic",
@@ -130,7 +131,7 @@ def test_details_and_reviews_are_shown(gateway: Gateway) -> None:
     """
     seen = until(lambda: _parts(gateway), PARTS.__eq__, timeout=gateway.timeouts.consistency)
     assert seen == PARTS, finding(
-        f"{gateway.url}/productpage",
+        gateway.request_line("/productpage"),
         expected=f"product {' and product '.join(PARTS)}",
         seen=f"product {' and product '.join(seen)}" if seen else "neither of them",
         cause="productpage's sidecar cannot reach the service: no endpoint, or certificates do not match",
@@ -139,10 +140,10 @@ def test_details_and_reviews_are_shown(gateway: Gateway) -> None:
 
 
 def _is_page(answer: Answer) -> bool:
-    return answer.status == 200 and "<title>Simple Bookstore App</title>" in answer.text
+    return answer.status == 200 and TITLE in answer.text
 
 
 def _parts(gateway: Gateway) -> tuple[str, ...]:
     """Return which parts the page shows; of one that it could not get it says so."""
-    page = gateway.wait_answer("/productpage", in_a_row=1).text
+    page = gateway.wait_answer("/productpage", in_a_row=1, accept=lambda answer: TITLE in answer.text).text
     return tuple(part for part in PARTS if f"product {part} are currently unavailable" not in page)

@@ -59,7 +59,7 @@ def test_unknown_path_is_404(gateway: Gateway) -> None:
     """
     seen = _answered(gateway, "/no-such-path")
     assert seen == NOT_OPEN, finding(
-        f"{gateway.url}/no-such-path",
+        gateway.request_line("/no-such-path"),
         expected=NOT_OPEN,
         seen=seen,
         cause="a virtual service matches more paths than bookinfo's own",
@@ -76,7 +76,7 @@ def test_only_declared_paths_are_open(gateway: Gateway) -> None:
     """
     seen = {path: _answered(gateway, path) for path in (*OPEN, *INNER)}
     assert seen == dict.fromkeys(OPEN, A_SERVICE) | dict.fromkeys(INNER, NOT_OPEN), finding(
-        gateway.url,
+        gateway.request_line("/"),
         expected=f"{', '.join(OPEN)}: {A_SERVICE}; {', '.join(INNER)}: {NOT_OPEN}",
         seen="; ".join(f"{path}: {what}" for path, what in seen.items()),
         cause="a virtual service matches more or fewer paths than bookinfo's own",

@@ -83,7 +83,7 @@ def test_weights(gateway: Gateway, routes: Routes, sample: str, shares: dict[str
 
 def _distribution(gateway: Gateway, expected: str, seen: dict[str, int]) -> str:
     return finding(
-        f"{gateway.url}{REVIEWS}",
+        gateway.request_line(REVIEWS),
         expected=expected,
         seen=seen,
         cause="the virtual service or the subsets of reviews did not reach every sidecar",

@@ -22,26 +22,15 @@ SIMILARITY = 0.5
 
 @dataclass
 class Declared:
-    """Names of checks, ``CP-001`` and ``CP-001[istio-pilot]``, and the features that they are about.
-
-    Attributes:
-        names: Of checks, with and without the parameters of their tests.
-        features: Of all of them.
-        clashes: What is wrong with names that two tests bear.
-    """
+    """Names of checks, ``CP-001`` and ``CP-001[istio-pilot]``, and the features that they are about."""
 
     names: set[str] = field(default_factory=set)
     features: set[str] = field(default_factory=set)
-    clashes: list[str] = field(default_factory=list)
-    _tests: dict[str, str] = field(default_factory=dict)
 
-    def add(self, check: Check, name: str, test: str) -> None:
-        """Note a check, its name with the test's parameters, and the test that is it."""
+    def add(self, check: Check, name: str) -> None:
+        """Note a check and its name with the test's parameters."""
         self.names |= {check.id, name}
         self.features |= set(check.features)
-        first = self._tests.setdefault(name, test)
-        if first != test:
-            self.clashes.append(f"two tests are the check {name}: {first} and {test}; give one another id")
 
     def complaint_about_check(self, name: str) -> str | None:
         """Return what is wrong with the name of a check; None if there is such a check.

@@ -38,7 +38,7 @@ class Selection:
         other_profile: How many checks the profile leaves out.
         cluster: Whether a test that runs needs the cluster.
         bookinfo: Whether a test that runs needs the sample application.
-        unknown: Names that are those of no check or feature, or of two: a complaint each.
+        complaints: Names that are those of no check or feature, or of two: a complaint each.
     """
 
     checks: dict[str, Chosen] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Selection:
     other_profile: int = 0
     cluster: bool = False
     bookinfo: bool = False
-    unknown: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
     def to_state(self) -> dict[str, Any]:
         """Return the selection as JSON values."""
@@ -61,7 +61,7 @@ class Selection:
             other_profile=state["other_profile"],
             cluster=state["cluster"],
             bookinfo=state["bookinfo"],
-            unknown=state["unknown"],
+            complaints=state["complaints"],
         )
 
 

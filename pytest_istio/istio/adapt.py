@@ -127,9 +127,10 @@ class _Adapting:
             "setting": self._setting,
             "trust": self._trust,
         }
+        step = steps[spec.how]
         # An object of another shape is for the API server to refuse.
         with suppress(LookupError, TypeError, AttributeError):
-            yield from steps[spec.how](spec)
+            yield from step(spec)
 
     def _argument(self, spec: AdaptationSpec) -> Iterator[tuple[Ref, str]]:
         """Give a container one more argument."""

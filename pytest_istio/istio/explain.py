@@ -134,15 +134,19 @@ def _look(namespace: str, cause: Cause) -> str | None:
 
 def _both_ends(text: str) -> str:
     """Return a text as one line of bounded length: it begins with what is concerned, and ends with why."""
-    joined = _line(text, len(text))
+    joined = _joined(text)
     half = SHOWN // 2
     return joined if len(joined) <= SHOWN else f"{joined[:half]} … {joined[-half:]}"
 
 
 def _line(text: str, most: int = SHOWN) -> str:
     """Return a text as one line of bounded length; the end of a log says more than its beginning."""
-    joined = " | ".join(part.strip() for part in text.splitlines() if part.strip())
+    joined = _joined(text)
     return joined if len(joined) <= most else f"…{joined[-most:]}"
+
+
+def _joined(text: str) -> str:
+    return " | ".join(part.strip() for part in text.splitlines() if part.strip())
 
 
 def answer_cause(status: int, headers: Mapping[str, str], text: str) -> str:

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from pytest_istio.settings import Settings
     from pytest_istio.timeouts import Timeouts
 
-__all__ = ["MANAGER", "NOBODYS", "RUN_LABEL", "Mesh", "restored"]
+__all__ = ["MANAGER", "RESERVED_DOMAIN", "RUN_LABEL", "Mesh", "restored"]
 
 MANAGER = "pytest-istio"
 """The field manager under which a run applies objects."""
-NOBODYS = "example.com"
+RESERVED_DOMAIN = "example.com"
+"""Of which no user has a host (RFC 2606)."""
 RUN_LABEL = "pytest-istio.dev/run"
 """The label that says which run has made an object."""
 
@@ -86,9 +87,9 @@ class Mesh:
         """The host as which bookinfo is asked through the ingress gateway; None for any.
 
         A gateway that others use, too, must lead none of their requests to this run's bookinfo, and none of
-        this run's to theirs. Nobody has a host of that domain (RFC 2606).
+        this run's to theirs.
         """
-        return f"bookinfo-{self.run}.{NOBODYS}" if self.settings.use_installed else None
+        return f"bookinfo-{self.run}.{RESERVED_DOMAIN}" if self.settings.use_installed else None
 
     @property
     def timeouts(self) -> Timeouts:

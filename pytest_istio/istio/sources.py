@@ -55,7 +55,8 @@ def _from_mirror(found: Manifests, settings: Settings) -> Manifests:
     if not settings.image_registries:
         return found
     assert settings.istio_version is not None
-    others = release(settings.istio_version).bookinfo.images.values()
+    known = release(settings.istio_version).bookinfo.images.values()
+    others = [*known, *filter(None, [settings.client_image])]
     notes = []
     for prefix, place in settings.image_registries:
         pair = ((prefix, place),)
@@ -65,7 +66,7 @@ def _from_mirror(found: Manifests, settings: Settings) -> Manifests:
         notes.append(
             f"images of {prefix} from {place}"
             if used
-            else f"--istio-image-registry: no image of this run is of {prefix}, so none comes from {place}"
+            else f"no image of this run is of {prefix}, so none comes from {place}"
         )
     objects = mirrored(found.objects, settings.image_registries)
     return replace(found, objects=objects, warnings=(*found.warnings, *notes))

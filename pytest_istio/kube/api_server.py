@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.kube.connection import RETRY_SECONDS, Connection
-from pytest_istio.kube.deadline import within
+from pytest_istio.kube.deadline import OverdueError, within
 from pytest_istio.kube.errors import KubeError, UnreachableError, no_api_server
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ class ApiServer:
         seconds = RETRY_SECONDS + 2 * self._connection.request_timeout
         try:
             found = within(seconds, lambda: self.json("GET", "/version"), "version")
-        except TimeoutError as error:
+        except OverdueError as error:
             text = (
-                f"GET /version: the server at {self.server} has begun to answer, and has not ended within "
-                f"{seconds:.0f} s. Likely it is no API server; try `kubectl cluster-info`."
+                f"GET /version: the server at {self.server} has not answered fully within {seconds:.0f} s. "
+                "Likely it is overloaded, or no API server; try `kubectl cluster-info`."
             )
             raise UnreachableError(text, path="GET /version") from error
         if not re.match(r"v\d+\.\d+\.", str(found.get("gitVersion"))):

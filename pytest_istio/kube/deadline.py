@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Deadline", "within"]
+__all__ = ["Deadline", "OverdueError", "within"]
 
 T = TypeVar("T")
 
@@ -44,13 +44,17 @@ class Deadline:
         self._end = min(self._end, time.monotonic() + seconds)
 
 
+class OverdueError(TimeoutError):
+    """Something was not done in time; not raised by what was done itself."""
+
+
 def within(seconds: float, attempt: Callable[[], T], name: str) -> T:
     """Return what `attempt` returns, or raise what it raises; for what knows no bound itself.
 
     It goes on in a thread of that name, which nobody waits for any longer.
 
     Raises:
-        TimeoutError: It takes longer.
+        OverdueError: It takes longer.
     """
     came: SimpleQueue[tuple[T] | Exception] = SimpleQueue()
 
@@ -64,7 +68,7 @@ def within(seconds: float, attempt: Callable[[], T], name: str) -> T:
     try:
         answer = came.get(timeout=seconds)
     except Empty:
-        raise TimeoutError(f"not done within {seconds:.0f} s") from None
+        raise OverdueError(f"not done within {seconds:.0f} s") from None
     if isinstance(answer, Exception):
         raise answer
     return answer[0]

@@ -16,7 +16,7 @@ from kubernetes.config import load_kube_config
 from kubernetes.config.kube_config import KubeConfigMerger
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.kube.deadline import within
+from pytest_istio.kube.deadline import OverdueError, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,9 +99,9 @@ def _bounded(kubeconfig: Path | None, context: str | None, read: Callable[[], T]
     try:
         _check_files(kubeconfig)
         return within(LOGIN_SECONDS, attempt, "kubeconfig")
-    except TimeoutError as error:
+    except OverdueError as error:
         for program in _started_by(Path("/proc/self/task"), str(threads[0])):
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 os.kill(program, signal.SIGKILL)
         hangs = ValueError(
             f"reading it was not done within {LOGIN_SECONDS:.0f} s; the program that it names for logging in "
@@ -114,8 +114,8 @@ def _bounded(kubeconfig: Path | None, context: str | None, read: Callable[[], T]
 
 
 def _check_files(kubeconfig: Path | None) -> None:
-    named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG", "")
-    for name in named.split(os.pathsep):
+    named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
+    for name in filter(None, named.split(os.pathsep)):
         path = Path(name).expanduser()
         if path.exists() and not path.is_file():
             msg = f"{path} is not a regular file"

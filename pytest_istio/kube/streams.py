@@ -16,7 +16,7 @@ from kubernetes.stream.ws_client import WSClient
 from websocket import WebSocketBadStatusException, WebSocketException
 
 from pytest_istio.kube.connection import NOT_SENT, TOO_LONG
-from pytest_istio.kube.deadline import Deadline, within
+from pytest_istio.kube.deadline import Deadline, OverdueError, within
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _opened(
     try:
         # The client's WebSocket knows no bound on opening; a thread that is left ends with its socket.
         return within(seconds, connect, "websocket")
-    except TimeoutError as error:
+    except OverdueError as error:
         text = f"{asked}: the stream to the pod did not open within {seconds:.0f} s."
         raise UnreachableError(text, path=asked, reason=TOO_LONG) from error
 

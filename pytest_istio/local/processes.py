@@ -1,4 +1,4 @@
-"""Child processes that do not outlive the process that started them."""
+"""Child processes that are not left behind: they end with the process that started them, or in time."""
 
 from __future__ import annotations
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_istio.clusters import resolve
 from pytest_istio.conformance.check import check_of, name_of
 from pytest_istio.conformance.declared import Declared
 from pytest_istio.conformance.selection import concerns_istio, describe, fixtures_of, select, skip
+from pytest_istio.errors import PytestIstioError
 from pytest_istio.options import OPTIONS
 from pytest_istio.reading import place
 from pytest_istio.run.context import worker_name
@@ -31,12 +34,16 @@ class Collecting:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._declared = Declared()
+        self._tests: dict[str, list[str]] = {}
 
     # Before -k and the profile have had their say.
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note which checks there are."""
         if check := check_of(item):
-            self._declared.add(check, name_of(item, check), item.nodeid)
+            name = name_of(item, check)
+            self._declared.add(check, name)
+            if check.applies_to(self._run.settings.istio_version or ""):
+                self._tests.setdefault(name, []).append(item.nodeid)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not about this version or not in the profile."""
@@ -59,12 +66,15 @@ class Collecting:
         describe(session.items, self._run.selection)
         # What could not be collected cannot be known either.
         if not session.testsfailed:
-            complaints = [*self._complaints(session.config), *self._clashes(session), *self._declared.clashes]
-            self._run.selection.unknown += complaints
+            self._run.selection.complaints += [
+                *self._unknown_names(session.config),
+                *self._names_of_two(),
+                *self._clashes_with_pytest_kind(session),
+            ]
         if worker := worker_name(session.config):
             self._run.folder.write(f"{SELECTION}{worker}", self._run.selection.to_state())
 
-    def _complaints(self, config: pytest.Config) -> Iterator[str]:
+    def _unknown_names(self, config: pytest.Config) -> Iterator[str]:
         """Give what is wrong with the names of that which is to be left out."""
         settings = self._run.settings
         asked = {
@@ -77,21 +87,29 @@ class Collecting:
                 shown = place(option, settings.sources[option.field], config)
                 yield from (f"{shown}: {text}" for text in map(complain, names) if text)
 
-    def _clashes(self, session: pytest.Session) -> Iterator[str]:
+    def _names_of_two(self) -> Iterator[str]:
+        """Give which checks of this version are more than one test each."""
+        for name, tests in self._tests.items():
+            # A test may be collected twice, by two arguments.
+            first, *others = dict.fromkeys(tests)
+            if others:
+                yield f"two tests are the check {name}: {first} and {others[0]}; give one another id"
+
+    def _clashes_with_pytest_kind(self, session: pytest.Session) -> Iterator[str]:
         """Give what keeps pytest-kind's own fixture from working beside the run's cluster."""
         settings = self._run.settings
         theirs = session.config.getoption("cluster_name", default=None)
-        if (
-            settings.kind_name is None
-            or settings.kind_name != theirs
-            or settings.cluster in ("existing", "local")
-        ):
+        if settings.kind_name is None or settings.kind_name != theirs or not self._run.selection.cluster:
             return
-        if any("kind_cluster" in fixtures_of(item) for item in session.items):
-            yield (
-                f"pytest-kind's --cluster-name: its fixture kind_cluster makes a cluster {theirs}, and so "
-                "would this run; give the run's another name with --istio-kind-name"
-            )
+        if not any("kind_cluster" in fixtures_of(item) for item in session.items):
+            return
+        # What is wrong with the choice is told where the cluster is started.
+        with suppress(PytestIstioError):
+            if resolve(settings) == "kind":
+                yield (
+                    f"pytest-kind's --cluster-name: its fixture kind_cluster makes a cluster {theirs}, and "
+                    "so would this run; give the run's another name with --istio-kind-name"
+                )
 
 
 def _collects_a_part(config: pytest.Config, source: str) -> bool:

@@ -123,8 +123,8 @@ class Controller:
             self._config.get_terminal_writer().line(terminal.verdict(self._report))
 
     def _start_for(self, selection: Selection) -> None:
-        if selection.unknown:
-            raise pytest.UsageError("; ".join(selection.unknown))
+        if selection.complaints:
+            raise pytest.UsageError("; ".join(selection.complaints))
         if not selection.cluster or is_dry(self._config):
             return
         try:

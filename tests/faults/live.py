@@ -88,8 +88,12 @@ def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:
     if "create" in change:
         ref = Ref.of(change["create"])
         kube.create(change["create"])
-        if ref.kind == "Deployment":
-            _await(kube, ref, _settled)
+        try:
+            if ref.kind == "Deployment":
+                _await(kube, ref, _settled)
+        except BaseException:
+            _unmake(kube, ref)
+            raise
         return lambda: _unmake(kube, ref)
     ref = _ref(kube, change["object"], change.get("in"))
     if change.get("injector"):

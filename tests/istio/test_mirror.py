@@ -51,9 +51,7 @@ def test_injected_sidecars_come_from_the_mirror() -> None:
 def test_a_prefix_that_no_image_has_is_told() -> None:
     pairs = (("docker.io/nosuch", "a.example"), ("docker.io/istio/examples-bookinfo-details-v1", "b.example"))
     found = manifests(Settings(istio_version="1.0.5", image_registries=pairs))
-    unused = (
-        "--istio-image-registry: no image of this run is of docker.io/nosuch, so none comes from a.example"
-    )
+    unused = "no image of this run is of docker.io/nosuch, so none comes from a.example"
     assert unused in found.warnings
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_istio.istio import observations
+from pytest_istio.istio import explain, observations
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import deployment_problems
 from pytest_istio.istio.mesh import restored
@@ -235,6 +235,14 @@ def test_a_pod_without_sidecar_or_with_an_unready_one_says_so() -> None:
     assert "expected: a container istio-proxy" in text
     (text,) = bookinfo(container("details"), container("istio-proxy", ready=False))
     assert "1/2, not istio-proxy" in text
+
+
+def test_a_long_detail_keeps_what_is_concerned_and_why() -> None:
+    assert explain._both_ends("Failed to pull\n  not found\n") == "Failed to pull | not found"
+    shown = explain._both_ends(f"container a, image b: {'x' * 1000}: no such host")
+    assert shown.startswith("container a, image b: xx")
+    assert shown.endswith("xx: no such host")
+    assert len(shown) < 310
 
 
 def test_an_observation_is_made_once_and_shared(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.kube.deadline import Deadline
+from pytest_istio.kube.polling import until
 from pytest_istio.local.binaries import cache_folder, find_binaries
 from pytest_istio.local.processes import started_at
 from pytest_istio.local.versions import ETCD, KUBERNETES, PROGRAMS, accepted
@@ -186,7 +186,7 @@ def test_a_build_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_a_build_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_istio.local.build._QUIET_SECONDS", 1)
+    monkeypatch.setattr("pytest_istio.local.build._QUIET_SECONDS", 5)
     go = put(tmp_path / "path") / "go"
     go.write_text(
         f'#!/bin/sh\n[ "$1" = env ] && echo go1.25.0 && exit\necho $$ > {tmp_path}/pid\nexec /bin/sleep 300\n'
@@ -200,14 +200,13 @@ def test_a_build_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_programs_that_hang_are_ended_with_their_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_istio.local.binaries._VERSION_SECONDS", 2)
+    monkeypatch.setattr("pytest_istio.local.binaries._VERSION_SECONDS", 5)
     own = put(tmp_path / "own", "etcd")
     (own / "etcd").write_text(f"#!/bin/sh\n/bin/sleep 300 &\necho $! > {tmp_path}/pid\nwait\n")
-    with pytest.raises(ClusterError, match=r"etcd cannot be run: .*timed out after 2 seconds"):
+    with pytest.raises(ClusterError, match=r"etcd cannot be run: .*timed out after 5 seconds"):
         find_binaries(own, Silent())
-    deadline = Deadline(5.0)
-    while started_at(int((tmp_path / "pid").read_text())) is not None:
-        assert not deadline.expired
+    pid = int((tmp_path / "pid").read_text())
+    assert until(lambda: started_at(pid), lambda seen: seen is None, timeout=5.0) is None
 
 
 def test_when_nothing_works_each_way_is_named(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_images_are_those_of_istio_sidecars_and_bookinfo(capsys: pytest.CaptureF
     assert main(["images", "1.0.5", "--image-registry=docker.io/nosuch=a.example"]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == plain
-    assert "note: --istio-image-registry: no image of this run is of docker.io/nosuch" in printed.err
+    assert "note: no image of this run is of docker.io/nosuch" in printed.err
 
 
 @pytest.mark.parametrize("arguments", [["9.9.9"], ["1.0"], ["1.0.5", "--manifests=none.yaml"]])

@@ -138,7 +138,9 @@ def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str
     mark = uuid.uuid4().hex
     page = gateway.get(f"/productpage?u=normal&mark={mark}").text
     # What the page could not get was not on the way: a rule leads elsewhere, or its service does not answer.
-    shown = [part for part in ("details", "reviews") if f"Error fetching product {part}" not in page]
+    shown = [
+        part for part in ("details", "reviews") if f"product {part} are currently unavailable" not in page
+    ]
     services = ["productpage", *shown, *(["ratings"] if "<font color" in page else [])]
     missing, request_id = until(
         lambda: _unlogged(mesh, namespace, services, mark),
