@@ -31,6 +31,9 @@ LIKELY = {
 }
 """What most often stands behind a reason that Kubernetes gives."""
 SHOWN = 300
+"""Characters of a log."""
+DETAIL_SHOWN = 600
+"""Characters of what Kubernetes says; what a registry has answered is some 500, with the image twice."""
 PHRASES = {
     "no healthy upstream": "no healthy endpoint is behind the route",
     "upstream connect error": "the connection to the endpoint fails, as when one side only uses mutual TLS",
@@ -135,8 +138,8 @@ def _look(namespace: str, cause: Cause) -> str | None:
 def _both_ends(text: str) -> str:
     """Return a text as one line of bounded length: it begins with what is concerned, and ends with why."""
     joined = _joined(text)
-    half = SHOWN // 2
-    return joined if len(joined) <= SHOWN else f"{joined[:half]} … {joined[-half:]}"
+    half = DETAIL_SHOWN // 2
+    return joined if len(joined) <= DETAIL_SHOWN else f"{joined[:half]} … {joined[-half:]}"
 
 
 def _line(text: str, most: int = SHOWN) -> str:
