@@ -142,10 +142,10 @@ def _both_ends(text: str) -> str:
     return joined if len(joined) <= DETAIL_SHOWN else f"{joined[:half]} … {joined[-half:]}"
 
 
-def _line(text: str, most: int = SHOWN) -> str:
+def _line(text: str) -> str:
     """Return a text as one line of bounded length; the end of a log says more than its beginning."""
     joined = _joined(text)
-    return joined if len(joined) <= most else f"…{joined[-most:]}"
+    return joined if len(joined) <= SHOWN else f"…{joined[-SHOWN:]}"
 
 
 def _joined(text: str) -> str:

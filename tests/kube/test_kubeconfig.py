@@ -18,6 +18,7 @@ from pytest_istio.kube import kubeconfig
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.polling import until
 from pytest_istio.local.pki import Authority
+from pytest_istio.local.processes import started_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,14 +103,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(
     )
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
-    assert not until(lambda: any(runs(pid) for pid in pids), operator.not_, timeout=5.0)
-
-
-def runs(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert not until(lambda: any(started_at(int(pid)) for pid in pids), operator.not_, timeout=5.0)
 
 
 def with_encrypted_key(folder: Path) -> Path:
