@@ -49,9 +49,9 @@ def cluster(pilot: Pilot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def test_requests_pass_every_proxy_under_mutual_tls(cluster: Cluster) -> None:
     """The whole of bookinfo: one request id at each hop, each hop's peer proven by its certificate."""
-    cluster.discovery.show(
-        given.mesh(*EVERYTHING, *IDENTITIES, given.ALL_SUBSETS, given.reviews_to(("v3", 100)))
-    )
+    subsets = given.istio("DestinationRule", "reviews", given.MUTUAL["spec"] | given.ALL_SUBSETS["spec"])
+    rules = (given.MUTUAL, subsets, given.reviews_to(("v3", 100)))
+    cluster.discovery.show(given.mesh(*EVERYTHING, *IDENTITIES, *rules))
     start_bookinfo(cluster, certificates=True)
 
     page = get(f"{GATEWAY}/productpage", x_request_id="the-one")
@@ -100,10 +100,10 @@ def test_routes_follow_the_objects(cluster: Cluster) -> None:
     assert cluster.access_log("productpage-v1", "/reviews/0")[-1]["response_code"] == 503
 
 
-def test_certificates_that_appear_later_are_used(cluster: Cluster) -> None:
-    """The Secret is an optional volume: traffic is plain text until it is there, and no proxy restarts."""
+def test_certificates_that_are_mounted_late_hold_nobody_up(cluster: Cluster) -> None:
+    """Their Secret is an optional volume, which a kubelet may fill a minute after Citadel has made it."""
     two = [item for item in EVERYTHING if "reviews" not in item["metadata"]["name"]]
-    cluster.discovery.show(given.mesh(*two))
+    cluster.discovery.show(given.mesh(*two, *IDENTITIES))
     cluster.application("productpage-v1", 6, "productpage")
     cluster.sidecar("productpage-v1", 6)
     cluster.sidecar("ingress", 9, role="router", namespace="istio-system")
@@ -113,10 +113,9 @@ def test_certificates_that_appear_later_are_used(cluster: Cluster) -> None:
     eventually(lambda: get(ask).status == 200, "plain text passes")
     assert cluster.access_log("productpage-v1", "/api/v1/products")[-1]["downstream_peer"] is None
 
-    cluster.discovery.show(given.mesh(*two, *IDENTITIES))
-    time.sleep(0.3)
     cluster.certificates("ingress", "istio-system/default")
     cluster.certificates("productpage-v1", "default/default")
+    cluster.discovery.show(given.mesh(*two, *IDENTITIES, given.MUTUAL))
 
     def mutual() -> bool:
         answer = get(ask)
@@ -246,7 +245,7 @@ def test_application_sees_who_called(cluster: Cluster) -> None:
     """The caller's identity is in the header that Istio's users know; nobody can make it up."""
     serve(lambda request: json_response(dict(request.headers.items())), ("127.62.0.7", 9080))
     echo = (given.service("echo", 8), given.pod("echo-v1", 7, app="echo"), given.endpoints("echo", 7))
-    cluster.discovery.show(given.mesh(*EVERYTHING, *echo, *IDENTITIES))
+    cluster.discovery.show(given.mesh(*EVERYTHING, *echo, *IDENTITIES, given.MUTUAL))
     for name, number in (("echo-v1", 7), ("productpage-v1", 6)):
         cluster.certificates(name, "default/default")
         cluster.sidecar(name, number)

@@ -11,9 +11,9 @@ from tests.images.mesh_objects import BOOKINFO, REVIEWS, Json, istio, proxy
 pytestmark = pytest.mark.usefixtures("embedded")
 
 
-def cluster(name: str, *objects: Json, certificate: bool = False) -> Json:
+def cluster(name: str, *objects: Json) -> Json:
     picture = given.mesh(*BOOKINFO, *objects)
-    (found,) = [one for one in clusters.outbound(picture, certificate=certificate) if one["name"] == name]
+    (found,) = [one for one in clusters.outbound(picture) if one["name"] == name]
     return found
 
 

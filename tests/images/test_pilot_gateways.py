@@ -120,7 +120,7 @@ def test_samples_are_understood_as_a_whole(path: Path, capsys: pytest.CaptureFix
     objects = [istio(one["kind"], one["metadata"]["name"], one["spec"]) for one in documents]
     picture = given.mesh(*BOOKINFO, GATEWAY[0], *objects)
     routes.for_sidecar(picture, proxy(picture))
-    clusters.outbound(picture, certificate=True)
+    clusters.outbound(picture)
     gateways.listeners(picture, gateway(picture))
     gateways.routes_named(picture, gateway(picture), "http.80")
     assert "left out" not in capsys.readouterr().out

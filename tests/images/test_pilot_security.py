@@ -12,42 +12,21 @@ from tests.images.test_pilot_clusters import cluster
 pytestmark = pytest.mark.usefixtures("embedded")
 
 
-def tls_of(found: Json) -> str:
-    if "transport_socket_matches" in found:
-        return "by endpoint"
-    return "tls" if "transport_socket" in found else "plain"
-
-
 @pytest.mark.parametrize(
-    ("mode", "certificate", "expected"),
-    [
-        (None, True, "by endpoint"),
-        (None, False, "plain"),
-        ("DISABLE", True, "plain"),
-        ("ISTIO_MUTUAL", True, "tls"),
-        ("SIMPLE", False, "tls"),
-    ],
+    ("mode", "expected"),
+    [(None, False), ("DISABLE", False), ("ISTIO_MUTUAL", True), ("SIMPLE", True)],
 )
-def test_who_speaks_tls(mode: str | None, certificate: bool, expected: str) -> None:
+def test_who_speaks_tls(mode: str | None, expected: bool) -> None:
     settings = {"trafficPolicy": {"tls": {"mode": mode}}} if mode else {}
     rule = istio("DestinationRule", "reviews", {"host": "reviews", **settings})
-    objects = (rule, given.certificate("default"))
-    assert tls_of(cluster(f"outbound|9080||{REVIEWS}", *objects, certificate=certificate)) == expected
-
-
-def test_pod_without_sidecar_is_spoken_to_in_plain_text() -> None:
-    bare = given.pod("reviews-v1", 3, app="reviews", sidecar=False)
-    found = cluster(f"outbound|9080||{REVIEWS}", bare, given.certificate("default"), certificate=True)
-    ends = found["load_assignment"]["endpoints"][0]["lb_endpoints"]
-    assert ["metadata" in end for end in ends] == [False, True, True]
+    found = cluster(f"outbound|9080||{REVIEWS}", rule, given.certificate("default"))
+    assert ("transport_socket" in found) == expected
 
 
 def test_server_is_expected_to_be_one_of_the_services_accounts() -> None:
     other = given.pod("reviews-v2", 4, app="reviews", version="v2", account="reviewer")
-    objects = (other, given.certificate("default"), given.certificate("reviewer"))
-    found = cluster(f"outbound|9080||{REVIEWS}", *objects, certificate=True)
-    socket = found["transport_socket_matches"][0]["transport_socket"]
-    combined = socket["typed_config"]["common_tls_context"]["combined_validation_context"]
+    found = cluster(f"outbound|9080||{REVIEWS}", other, given.MUTUAL)
+    combined = found["transport_socket"]["typed_config"]["common_tls_context"]["combined_validation_context"]
     names = combined["default_validation_context"]["match_typed_subject_alt_names"]
     assert [name["matcher"]["exact"] for name in names] == [
         "spiffe://cluster.local/ns/default/sa/default",

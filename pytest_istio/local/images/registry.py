@@ -17,7 +17,7 @@ PARTS = re.compile(r"(?:[^/]+[.:][^/]*/)?(?P<repository>[^:@]+)(?::(?P<tag>[^:@]
 """A registry's host has a dot or a port, which tells it from the first part of a repository."""
 
 
-ISTIO = r"1\.0\.[0-9]"
+ISTIO = r"1\.0\.[0-9]{1,2}"
 BOOKINFO = r"1\.8\.0"
 """The tags that there are; any other is refused, as a registry refuses what was never pushed to it."""
 

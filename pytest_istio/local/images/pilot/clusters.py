@@ -34,7 +34,6 @@ _THRESHOLDS = {
     ("http", "http2MaxRequests"): "max_requests",
     ("http", "maxRetries"): "max_retries",
 }
-_MESH_MATCH = {"tlsMode": "istio"}
 
 
 def own_port(port: Port, owner: Pod) -> int | None:
@@ -65,25 +64,18 @@ def _application(name: str, pod_ip: str, port: int, *, http2: bool = False) -> J
     return _cluster(name, ends) | _protocol(http2, {})
 
 
-def outbound(mesh: Mesh, *, certificate: bool) -> list[Json]:
-    """Return the clusters of all services and their subsets.
-
-    Args:
-        mesh: The picture.
-        certificate: Whether the proxy that asks has one to show.
-    """
-    return list(_outbound(mesh, certificate))
+def outbound(mesh: Mesh) -> list[Json]:
+    """Return the clusters of all services and their subsets."""
+    return list(_outbound(mesh))
 
 
-def _outbound(mesh: Mesh, certificate: bool) -> Iterator[Json]:
+def _outbound(mesh: Mesh) -> Iterator[Json]:
     for host in sorted(mesh.services):
         service = mesh.services[host]
         for port in service.ports:
             for subset, labels in {"": {}, **_usable_subsets(mesh, host)}.items():
                 ends = [end for end in service.endpoints[port.number] if matches(labels, end.labels)]
-                taken = certificate and policy.mutual_tls(mesh, service, port) != policy.DISABLE
-                ways = [(end, taken and _has_mesh_tls(mesh, end)) for end in ends if _may_reach(end)]
-                yield _destination(mesh, service, port, subset, ways)
+                yield _destination(mesh, service, port, subset, [end for end in ends if _may_reach(end)])
 
 
 def _usable_subsets(mesh: Mesh, host: str) -> Json:
@@ -94,25 +86,18 @@ def _usable_subsets(mesh: Mesh, host: str) -> Json:
         return {}
 
 
-def _destination(
-    mesh: Mesh, service: Service, port: Port, subset: str, ways: list[tuple[Endpoint, bool]]
-) -> Json:
-    """Return the cluster of a subset, given its endpoints and whether each takes mutual TLS."""
+def _destination(mesh: Mesh, service: Service, port: Port, subset: str, ends: list[Endpoint]) -> Json:
+    """Return the cluster of a subset, given its endpoints."""
     name = cluster_name("outbound", port.number, subset, service.host)
-    any_mesh_tls = any(mesh_tls for _, mesh_tls in ways)
-    sni = f"outbound_.{port.number}_.{subset}_.{service.host}"
-    socket = tls.mesh_client(sni, _identities(end.pod for end, _ in ways if end.pod))
-    base = _cluster(name, [_endpoint(end, mesh_tls) for end, mesh_tls in ways])
+    base = _cluster(name, [{"endpoint": {"address": address(end.host, end.port)}} for end in ends])
     try:
         settings = policy.traffic_policy(mesh, service.host, port.number, subset)
-        return base | _settings(settings, port) | _security(settings.get("tls") or {}, socket, any_mesh_tls)
+        sni = f"outbound_.{port.number}_.{subset}_.{service.host}"
+        security = _security(settings.get("tls") or {}, sni, _identities(end.pod for end in ends if end.pod))
+        return base | _settings(settings, port) | security
     except UNREADABLE as error:
         left_out("DestinationRule", service.host, repr(error))
-        return base | _protocol(port.protocol in _HTTP2, {}) | _security({}, socket, any_mesh_tls)
-
-
-def _has_mesh_tls(mesh: Mesh, end: Endpoint) -> bool:
-    return end.pod is not None and end.pod.sidecar and mesh.has_certificate(end.pod)
+        return base | _protocol(port.protocol in _HTTP2, {})
 
 
 def _may_reach(end: Endpoint) -> bool:
@@ -138,38 +123,18 @@ def _cluster(name: str, ends: list[Json]) -> Json:
     }
 
 
-def _endpoint(end: Endpoint, mesh_tls: bool) -> Json:
-    found: Json = {"endpoint": {"address": address(end.host, end.port)}}
-    if mesh_tls:
-        found["metadata"] = {"filter_metadata": {"envoy.transport_socket_match": _MESH_MATCH}}
-    return found
-
-
 def _identities(pods: Iterable[Pod]) -> list[str]:
     return sorted({f"spiffe://cluster.local/ns/{one.namespace}/sa/{one.account}" for one in pods})
 
 
-def _security(settings: Json, mesh_socket: Json, any_sidecar: bool) -> Json:
-    """Return who is spoken to by TLS: as the DestinationRule says, else each endpoint that can."""
+def _security(settings: Json, sni: str, identities: list[str]) -> Json:
+    """Return the TLS that a DestinationRule asks for; without one, 1.0 speaks plain text."""
     mode = settings.get("mode")
     if mode == "ISTIO_MUTUAL":
-        return {"transport_socket": mesh_socket}
+        return {"transport_socket": tls.mesh_client(sni, identities)}
     if mode in {"SIMPLE", "MUTUAL"}:
         return {"transport_socket": tls.client(settings)}
-    if mode == "DISABLE" or not any_sidecar:
-        return {}
-    plain = {
-        "name": "envoy.transport_sockets.raw_buffer",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-        },
-    }
-    return {
-        "transport_socket_matches": [
-            {"name": "mesh", "match": _MESH_MATCH, "transport_socket": mesh_socket},
-            {"name": "plain", "match": {}, "transport_socket": plain},
-        ]
-    }
+    return {}
 
 
 def _settings(settings: Json, port: Port) -> Json:

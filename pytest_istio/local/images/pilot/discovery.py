@@ -100,7 +100,7 @@ class Discovery:
         self._mesh: Mesh | None = None
         self._shown_at = 0.0
         self._answers: dict[Key, Answer] = {}
-        self._outbound: dict[bool, list[Json]] = {}
+        self._outbound: list[Json] | None = None
         self._sent: dict[Key, Sent] = {}
         self.pushes = dict.fromkeys(_TYPES, 0)
         self.refusals = dict.fromkeys(_TYPES, 0)
@@ -111,7 +111,7 @@ class Discovery:
             self._mesh = mesh
             self._shown_at = time.monotonic()
             self._answers = {}
-            self._outbound = {}
+            self._outbound = None
             self._changed.notify_all()
 
     @property
@@ -214,10 +214,9 @@ class Discovery:
     def _resources(self, mesh: Mesh, proxy: Proxy, key: Key) -> list[Json]:
         sidecar = proxy.role == "sidecar"
         if key.kind == CLUSTERS:
-            certificate = mesh.has_certificate(proxy.pod)
-            if certificate not in self._outbound:
-                self._outbound[certificate] = clusters.outbound(mesh, certificate=certificate)
-            return self._outbound[certificate] + (clusters.inbound(mesh, proxy) if sidecar else [])
+            if self._outbound is None:
+                self._outbound = clusters.outbound(mesh)
+            return self._outbound + (clusters.inbound(mesh, proxy) if sidecar else [])
         if key.kind == LISTENERS:
             return listeners.for_sidecar(mesh, proxy) if sidecar else gateways.listeners(mesh, proxy)
         if sidecar:

@@ -37,7 +37,6 @@ Key = tuple[str, str]
 
 DOMAIN = "svc.cluster.local"
 PROXY_CONTAINER = "istio-proxy"
-_SIDECAR_STATUS = "sidecar.istio.io/status"
 _HTTP = ("http", "http2", "grpc")
 
 UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
@@ -59,7 +58,6 @@ class Pod(NamedTuple):
         ip: Its address; empty while it has none, and when it has ended.
         labels: Its labels.
         account: Its ServiceAccount.
-        sidecar: Whether a sidecar was injected.
         ports: The TCP ports that its containers but the proxy declare, number to name.
     """
 
@@ -68,7 +66,6 @@ class Pod(NamedTuple):
     ip: str
     labels: Mapping[str, str]
     account: str
-    sidecar: bool
     ports: Mapping[int, str]
 
 
@@ -208,7 +205,6 @@ def pod(item: Json) -> Pod:
         "" if ended else status.get("podIP", ""),
         metadata.get("labels", {}),
         spec.get("serviceAccountName", "default"),
-        _SIDECAR_STATUS in metadata.get("annotations", {}),
         ports,
     )
 
