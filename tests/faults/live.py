@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["await_whole", "made", "make"]
 
 ROUTES = ("DestinationRule", "Gateway", "VirtualService")
+SYNC = "INJ-008"
 BOUND = 90.0
 """Seconds until a change has its effect, or the mesh is whole again; enough for a busy machine."""
 
@@ -59,7 +60,7 @@ def _undoing(subject: Subject, change: dict[str, Any], undo: Callable[[], None])
 def _taken_in(subject: Subject, change: dict[str, Any]) -> Iterator[None]:
     """Return from a change of routes once the proxies have it."""
     kind = change["create"]["kind"] if "create" in change else change["object"].partition(" ")[0]
-    if kind not in ROUTES:
+    if kind not in ROUTES or change.get("seen_by") == SYNC:
         yield
         return
     before = observations.sync_status(subject.mesh)
@@ -67,7 +68,7 @@ def _taken_in(subject: Subject, change: dict[str, Any]) -> Iterator[None]:
 
     def taken_in() -> bool:
         now = observations.sync_status(subject.mesh)
-        return now != before and not observations.observe("INJ-008", subject)
+        return now != before and not observations.observe(SYNC, subject)
 
     assert until(taken_in, bool, timeout=BOUND), f"the proxies have not taken in {change}"
 
