@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from pytest_istio.answers import BoundedTransport
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
 from pytest_istio.istio.address import find_address, gateway_service
@@ -103,7 +104,8 @@ class Gateway:
         Args:
             path: Such as ``/productpage``.
             headers: Such as ``{"Host": "bookinfo.example.com"}``.
-            timeout: Seconds for connecting, and for each silence afterwards; None for the bound ``request``.
+            timeout: Seconds for connecting, for each silence afterwards, and for the body; None for the bound
+                ``request``.
 
         Raises:
             GatewayError: No HTTP answer came.
@@ -303,4 +305,7 @@ def find(mesh: Mesh, wire: Wire, *, progress: Progress) -> Gateway:
 def _client(timeouts: Timeouts, host: str | None, cookies: CookieJar) -> httpx.Client:
     headers = {"Host": host} if host else None
     # The proxies of the environment are for the outside world; the gateway is not there.
-    return httpx.Client(trust_env=False, timeout=timeouts.request, headers=headers, cookies=cookies)
+    transport = BoundedTransport(trust_env=False)
+    return httpx.Client(
+        trust_env=False, timeout=timeouts.request, headers=headers, cookies=cookies, transport=transport
+    )

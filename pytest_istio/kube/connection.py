@@ -23,7 +23,7 @@ from kubernetes.client.rest import RESTClientObject
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.errors import KubeError, UnreachableError, from_answer
-from pytest_istio.kube.kubeconfig import load, unusable
+from pytest_istio.kube.kubeconfig import bounded, load, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -62,6 +62,9 @@ HEADERS = {"Accept": "application/json", "User-Agent": "pytest-istio"}
 
 TOO_LONG = "TooLong"
 """The reason of an `UnreachableError` when the whole time for it was over; another try has none left."""
+
+ANSWER_BYTES = 256 * 2**20
+"""The size of one answer that is not streamed; a page of 500 objects is far below it."""
 
 
 class Connection:
@@ -138,7 +141,7 @@ class Connection:
         if repeatable is None:
             repeatable = method != "POST" and "json-patch" not in headers.get("Content-Type", "")
         request = _Request(method, path, query or {}, body, headers, timeout or self.request_timeout)
-        return self.retried(lambda: self._send(request).data, repeatable=repeatable)
+        return self.retried(lambda: self._sent(request, _content), repeatable=repeatable)
 
     def retried(self, attempt: Callable[[], T], *, repeatable: bool) -> T:
         """Return what `attempt` returns, tried again for `RETRY_SECONDS` while it fails in passing.
@@ -165,11 +168,20 @@ class Connection:
             KubeError: The server answered with an error, or did not answer.
         """
         request = _Request("GET", path, query or {}, timeout=timeout or self.request_timeout)
-        return self._send(request, stream=True)
+        return self._sent(request, lambda response: response)
 
     def authorization(self) -> dict[str, str]:
-        """Return the headers that log in; a token that has run out is renewed on the way."""
-        settings = cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
+        """Return the headers that log in; a token that has run out is renewed on the way.
+
+        Raises:
+            ClusterError: It cannot be renewed in time, or is none that can be sent.
+        """
+
+        def read() -> dict[str, dict[str, str]]:
+            return cast("dict[str, dict[str, str]]", self._configuration.auth_settings())
+
+        renews = self._configuration.refresh_api_key_hook is not None
+        settings = bounded(self._kubeconfig, self._context, read) if renews else read()
         headers = {
             way["key"]: way["value"] for way in settings.values() if way["in"] == "header" and way["value"]
         }
@@ -183,7 +195,8 @@ class Connection:
         """Close the connections that nobody uses at the moment."""
         self._pool.clear()
 
-    def _send(self, request: _Request, *, stream: bool = False) -> urllib3.BaseHTTPResponse:
+    def _sent(self, request: _Request, taken: Callable[[urllib3.BaseHTTPResponse], T]) -> T:
+        """Return what is taken of the answer to a request that the server grants."""
         query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
         body = request.body
         try:
@@ -194,11 +207,11 @@ class Connection:
                 headers={**HEADERS, **self.authorization(), **request.headers},
                 timeout=request.timeout,
                 retries=False,
-                preload_content=not stream,
+                preload_content=False,
             )
             if response.status < HTTPStatus.MULTIPLE_CHOICES:
-                return response
-            answer = response.data
+                return taken(response)
+            answer = _content(response)
         except urllib3.exceptions.HTTPError as error:
             raise _unreachable(self.server, request, error) from error
         raise from_answer(str(request), response.status, answer, response.headers.get("Retry-After"))
@@ -215,6 +228,15 @@ class _Request:
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def _content(response: urllib3.BaseHTTPResponse) -> bytes:
+    content = response.read(ANSWER_BYTES + 1)
+    if len(content) > ANSWER_BYTES:
+        response.close()
+        msg = f"the answer is longer than {ANSWER_BYTES // 2**20} MiB"
+        raise urllib3.exceptions.ProtocolError(msg)
+    return content
 
 
 def _may_pass(error: BaseException, *, repeatable: bool) -> bool:

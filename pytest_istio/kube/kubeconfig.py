@@ -21,7 +21,7 @@ from pytest_istio.kube.deadline import OverdueError, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["contexts", "load", "unusable"]
+__all__ = ["bounded", "contexts", "load", "unusable"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def contexts(kubeconfig: Path) -> list[str]:
         # YAML takes yes, 1.0 or a date for something else than a name.
         return sorted(name for name in names if isinstance(name, str))
 
-    return _bounded(kubeconfig, None, read)
+    return bounded(kubeconfig, None, read)
 
 
 def load(kubeconfig: Path | None, context: str | None, folder: str) -> Configuration:
@@ -74,7 +74,7 @@ def load(kubeconfig: Path | None, context: str | None, folder: str) -> Configura
         _check_server(configuration.host)
         return configuration
 
-    return _bounded(kubeconfig, context, read)
+    return bounded(kubeconfig, context, read)
 
 
 def unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> str:
@@ -89,7 +89,12 @@ def unusable(kubeconfig: Path | None, context: str | None, error: Exception) -> 
     return f"{file}{chosen} cannot be used: {why}. See `kubectl config get-contexts`."
 
 
-def _bounded(kubeconfig: Path | None, context: str | None, read: Callable[[], T]) -> T:
+def bounded(kubeconfig: Path | None, context: str | None, read: Callable[[], T]) -> T:
+    """Return what reading a kubeconfig gives, which may call the program that it names for logging in.
+
+    Raises:
+        ClusterError: It fails, or hangs; then the program is ended.
+    """
     threads = []
 
     def attempt() -> T:

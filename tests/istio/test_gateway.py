@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -53,6 +55,22 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
         self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers without end: ``/fast`` as fast as it can be taken, ``/slowly`` with never a long silence."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        part, pause = (b"x" * 2**20, 0.0) if self.path == "/fast" else (b"x", 0.05)
+        with suppress(OSError):
+            while True:
+                self.wfile.write(part)
+                time.sleep(pause)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -128,6 +146,20 @@ def test_a_closed_port_is_told_from_a_silent_one() -> None:
         with pytest.raises(GatewayError, match=r"no answer in time \(ReadTimeout\)"):
             closed.get("/", timeout=0.2)
         closed.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/fast", "longer than 16 MiB"), ("/slowly", "no answer in time")]
+)
+def test_an_answer_without_end_is_none(path: str, told: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        gateway = gateway_at(server.server_address[1])
+        with pytest.raises(GatewayError, match=told):
+            gateway.get(path)
+        gateway.close()
+        server.shutdown()
 
 
 def test_a_host_is_asked_for_unless_a_request_names_another(serve: Serve) -> None:
