@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.objects import Object
 
-__all__ = ["create_namespace", "create_pods", "deployments"]
+__all__ = ["create_namespace", "create_pods", "deployments", "injected_bookinfo"]
 
 CONCURRENCY = 16
 NOW = "2018-12-18T12:00:00Z"
 
 
-def deployments(kube: Kube) -> list[Object]:
-    """Return bookinfo's Deployments with sidecars, as this API server takes them."""
+def injected_bookinfo(kube: Kube) -> list[Object]:
+    """Return bookinfo's objects with sidecars, as this API server takes them."""
     config = InjectionConfig.from_manifests(sources.manifests(SETTINGS).objects)
     given = load(sources.bookinfo("1.0.5") / "bookinfo.yaml").objects
-    objects = inject(migrate(given, kube.served()).objects, config)
-    return [each for each in objects if each["kind"] == "Deployment"]
+    return list(inject(migrate(given, kube.served()).objects, config))
+
+
+def deployments(kube: Kube) -> list[Object]:
+    """Return bookinfo's Deployments with sidecars, as this API server takes them."""
+    return [each for each in injected_bookinfo(kube) if each["kind"] == "Deployment"]
 
 
 def create_namespace(kube: Kube, namespace: str) -> None:

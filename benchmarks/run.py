@@ -1,4 +1,4 @@
-"""Runs of pytest on the embedded Kubernetes, watched from outside: their phases, time and memory."""
+"""Runs of pytest, watched from outside: their phases, time and memory."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ class Watched:
         return max((sum(each.memory.values()) for each in within), default=0.0)
 
 
-def watch(folder: Path, *arguments: str) -> Watched:
-    """Run pytest on the embedded Kubernetes, in a folder.
+def watch(folder: Path, *arguments: str, cluster: str = "local") -> Watched:
+    """Run pytest on a cluster, in a folder.
 
     Raises:
         subprocess.CalledProcessError: A test failed, or the run could not start.
     """
     options = [
         "--istio-version=1.0.5",
-        "--istio-cluster=local",
+        f"--istio-cluster={cluster}",
         "-p",
         "no:cacheprovider",
         "-p",
