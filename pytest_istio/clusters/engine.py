@@ -147,11 +147,17 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
     """Return the container engine that kind is going to use.
 
     Raises:
-        ClusterError: None answers; says of each what is the matter with it and what helps.
+        ClusterError: None answers, or one is asked for that is not known; says what is the matter with each
+            and what helps.
     """
     asked = environment.get(_ASKED)
+    if asked and asked not in PROGRAMS:
+        raise ClusterError(
+            f"{_ASKED}={asked}: no such container engine is known here; unset it, or set it to "
+            f"{' or '.join(PROGRAMS)}"
+        )
     troubles = []
-    for program in [asked] if asked in PROGRAMS else PROGRAMS:
+    for program in [asked] if asked else PROGRAMS:
         answer = _ask(program)
         if isinstance(answer, Engine):
             return answer

@@ -21,7 +21,7 @@ def shortcoming(outcomes: Iterable[str], *, rehearsal: bool) -> str | None:
     if "passed" not in counted:
         return "no check passed, so nothing is proven; see what -k, --istio-profile and --istio-skip leave"
     if blocked := counted.count("blocked"):
-        return f"{blocked} checks were blocked; mend what blocked them and run again"
+        return f"{blocked} of {len(counted)} checks blocked; mend what blocked them and run again"
     if rehearsal:
         return "a rehearsal proves nothing of a cluster; take --istio-cluster=kind or existing"
     return None

@@ -123,8 +123,9 @@ def _left_out(check: Check, name: str, settings: Settings) -> str | None:
 def describe(items: Iterable[pytest.Item], selection: Selection) -> None:
     """Note in the selection what runs in the end, after every plugin has had its say."""
     for item in items:
-        selection.cluster = selection.cluster or concerns_istio(item)
-        selection.bookinfo = selection.bookinfo or "bookinfo" in fixtures_of(item)
+        if item.get_closest_marker("skip") is None:
+            selection.cluster = selection.cluster or concerns_istio(item)
+            selection.bookinfo = selection.bookinfo or "bookinfo" in fixtures_of(item)
         if check := check_of(item):
             selection.checks[item.nodeid] = _chosen(item, check)
 

@@ -143,13 +143,14 @@ class Controller:
     def _finish(self, session: pytest.Session) -> None:
         self._loss.close()
         checks = self._results.checks(self._selection())
-        if session.exitstatus == pytest.ExitCode.OK and any(check.outcome == "blocked" for check in checks):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        outcomes = [check.outcome for check in checks]
         cluster, trouble = self._owner.cluster, self._owner.trouble
+        if self._run.settings.gate and not trouble:
+            self._judge(session, outcomes, cluster)
+        if session.exitstatus == pytest.ExitCode.OK and "blocked" in outcomes:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if trouble:
             self._fail(session, trouble)
-        if self._run.settings.gate:
-            self._judge(session, [check.outcome for check in checks], cluster)
         try:
             self._owner.stop(self._run.progress, failed=session.exitstatus == pytest.ExitCode.TESTS_FAILED)
         except PytestIstioError as error:

@@ -57,6 +57,8 @@ def test_the_engine_that_the_user_names_is_the_only_one_tried(programs: Path) ->
     write(programs / "docker", out=DOCKER)
     with pytest.raises(ClusterError, match="podman: there is no such program"):
         find_engine({"KIND_EXPERIMENTAL_PROVIDER": "podman"})
+    with pytest.raises(ClusterError, match=r"=nerdctl: no such container engine .* to docker or podman"):
+        find_engine({"KIND_EXPERIMENTAL_PROVIDER": "nerdctl"})
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def files(fake_cluster: FakeCluster) -> FakeCluster:
         (("-k", "test_passes", "--istio-skip=PRE-001=no"), FAILED, "ERROR: --istio-gate: no check passed*"),
         (("-k", "nothing"), FAILED, "ERROR: --istio-gate: no check passed*"),
         ((), FAILED, "*blocked: BKI-005: by CP-001*"),
+        (("-q",), FAILED, "ERROR: --istio-gate: 1 of 4 checks blocked; *"),
         (("--istio-skip=BKI-005=known",), PASSED, "skipped: BKI-005: known (--istio-skip)"),
     ],
 )
@@ -55,6 +56,15 @@ def test_gate(
     result = files.run_apart("--istio-gate", *arguments, *workers)
     assert result.ret == code
     result.stdout.fnmatch_lines([said])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_no_cluster_is_made_for_checks_that_are_left_out(
+    files: FakeCluster, workers: tuple[str, ...]
+) -> None:
+    result = files.run_apart("-k", "test_passes", "--istio-skip=PRE-001=no", *workers)
+    result.assert_outcomes(skipped=1)
+    assert not files.notes
 
 
 def test_a_rehearsal_passes_no_gate(files: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
