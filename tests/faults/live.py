@@ -30,6 +30,7 @@ __all__ = ["await_whole", "made", "make"]
 
 ROUTES = ("DestinationRule", "Gateway", "VirtualService")
 SYNC = "INJ-008"
+"""The check that proxies have taken in what they were sent."""
 BOUND = 90.0
 """Seconds until a change has its effect, or the mesh is whole again; enough for a busy machine."""
 
@@ -58,7 +59,7 @@ def _undoing(subject: Subject, change: dict[str, Any], undo: Callable[[], None])
 
 @contextmanager
 def _taken_in(subject: Subject, change: dict[str, Any]) -> Iterator[None]:
-    """Return from a change of routes once the proxies have it."""
+    """Return from a change of routes once the proxies have it, if it is not one that they are to refuse."""
     kind = change["create"]["kind"] if "create" in change else change["object"].partition(" ")[0]
     if kind not in ROUTES or change.get("seen_by") == SYNC:
         yield
