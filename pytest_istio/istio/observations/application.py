@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 LOG_LINES = 500
+WITHOUT_RATINGS = "v1"
+"""The version of reviews that does not ask ratings (Istio, "Bookinfo Application")."""
 REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 
@@ -141,7 +143,7 @@ def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str
     shown = [
         part for part in ("details", "reviews") if f"product {part} are currently unavailable" not in page
     ]
-    services = ["productpage", *shown, *(["ratings"] if "<font color" in page else [])]
+    services = ["productpage", *shown]
     missing, request_id = until(
         lambda: _unlogged(mesh, namespace, services, mark),
         lambda result: not result[0],
@@ -158,12 +160,19 @@ def _unlogged(mesh: Mesh, namespace: str, services: list[str], mark: str) -> tup
     ids = REQUEST_ID.findall(lines[-1]) if lines else []
     if not ids:
         return [gateway], ""
-    missing = []
-    for service in services:
-        pods = mesh.kube.list("v1", "Pod", namespace, labels=f"app={service}")
-        if not any(ids[0] in line for line in _log(mesh, pods)):
-            missing.append(service)
-    return missing, ids[0]
+    passed = {service: _passed(mesh, namespace, service, ids[0]) for service in services}
+    if passed.get("reviews", set()) - {WITHOUT_RATINGS}:
+        passed["ratings"] = _passed(mesh, namespace, "ratings", ids[0])
+    return [service for service, versions in passed.items() if not versions], ids[0]
+
+
+def _passed(mesh: Mesh, namespace: str, service: str, request_id: str) -> set[str]:
+    """Return the versions of a service whose sidecars have logged a request."""
+    return {
+        pod["metadata"]["labels"].get("version", "")
+        for pod in mesh.kube.list("v1", "Pod", namespace, labels=f"app={service}")
+        if any(request_id in line for line in _log(mesh, [pod]))
+    }
 
 
 def _log(mesh: Mesh, pods: list[Object]) -> list[str]:
