@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.objects import Object
 
-__all__ = ["await_whole", "made", "make"]
+__all__ = ["NotWholeError", "await_whole", "made", "make"]
 
 ROUTES = ("DestinationRule", "Gateway", "VirtualService")
 SYNC = "INJ-008"
@@ -35,9 +35,18 @@ BOUND = 90.0
 """Seconds until a change has its effect, or the mesh is whole again; enough for a busy machine."""
 
 
+class NotWholeError(AssertionError):
+    """The mesh has not become again what it was before a fault."""
+
+
 @contextmanager
 def made(subject: Subject, changes: list[dict[str, Any]]) -> Iterator[None]:
-    """Make changes of a mesh, and take them back afterwards, in the opposite order."""
+    """Make changes of a mesh, and take them back afterwards, in the opposite order.
+
+    Raises:
+        AssertionError: A change has not the effect that it should have; it was taken back.
+        NotWholeError: Taking back has not the effect that it should have.
+    """
     kube = subject.mesh.kube
     with ExitStack() as undoing:
         undoing.callback(await_whole, subject)
@@ -75,14 +84,19 @@ def _taken_in(subject: Subject, change: dict[str, Any]) -> Iterator[None]:
 
 
 def await_whole(subject: Subject) -> None:
-    """Return once all that the checks can build on is as it should be."""
+    """Return once all that the checks can build on is as it should be.
+
+    Raises:
+        NotWholeError: It does not become so in time.
+    """
     names = [*observations.OBSERVATIONS]
     left = until(
         lambda: [problem for name in names for problem in observations.observe(name, subject)],
         operator.not_,
         timeout=BOUND,
     )
-    assert not left, "not whole again: " + "\n".join(left)
+    if left:
+        raise NotWholeError("not whole again: " + "\n".join(left))
 
 
 def make(kube: Kube, change: dict[str, Any]) -> Callable[[], None]:

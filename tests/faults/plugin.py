@@ -23,7 +23,7 @@ from pytest_istio.errors import PytestIstioError
 from pytest_istio.istio.observations import Subject
 from pytest_istio.report.results import Results
 from pytest_istio.stash import RUN
-from tests.faults.live import made, make
+from tests.faults.live import NotWholeError, made, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,14 +87,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             SITES.clear()
             began = time.monotonic()
             done: dict[str, Any] = {"name": fault["name"], "checks": [], "trouble": ""}
+            usable = True
             try:
                 done["checks"] = _run(session, fault)
             except (AssertionError, PytestIstioError) as error:
                 done["trouble"] = str(error)
+                usable = not isinstance(error, NotWholeError | PytestIstioError)
             seconds = time.monotonic() - began
             file.write(json.dumps({**done, "sites": sorted(SITES), "seconds": seconds}) + "\n")
             file.flush()
-            if done["trouble"]:
+            if not usable:
                 # The mesh is not what the next fault wants.
                 break
     # Ends the fixtures of the session, as the end of pytest's own loop would.
