@@ -30,7 +30,7 @@ LOOK = "kubectl get gateways,virtualservices --all-namespaces -o yaml"
 
 @pytest.mark.istio("ING-001", level="core", requires=["CP-001[istio-ingressgateway]"])
 def test_gateway_has_an_address(mesh: Mesh, gateway: Gateway) -> None:
-    """The ingress gateway is available and answers at an address from outside, be it 404.
+    """The ingress gateway answers at an address from outside, be it 404.
 
     Source: Istio, "Control Ingress Traffic": the load balancer's address, else a node port; else
     port-forward. Which one it was is recorded.

@@ -52,25 +52,26 @@ class Asked(Protocol):
 
 
 def gateway_addressed(mesh: Mesh, gateway: Asked) -> tuple[str, ...]:
-    """Return why the ingress gateway is not available, or gives no HTTP answer at its address.
+    """Return why the ingress gateway gives no HTTP answer at its address.
 
     Any answer will do, 404 as well. An available gateway is given the bound ``consistency``: it opens its
-    port when discovery has sent it the first Gateway.
+    port when discovery has sent it the first Gateway. Another one is not waited for; that it is not available
+    is another check's to say.
     """
     spec, address = mesh.release.gateway, gateway.address
-    problems = deployment_problems(mesh.kube, mesh.gateway_namespace, spec.deployment)
-    bound = 0.0 if problems else mesh.timeouts.consistency
+    unavailable = deployment_problems(mesh.kube, mesh.gateway_namespace, spec.deployment)
+    bound = 0.0 if unavailable else mesh.timeouts.consistency
     silence = until(lambda: _silence(gateway), operator.not_, timeout=bound)
-    if silence:
-        unreachable = finding(
-            f"Service {mesh.gateway_namespace}/{spec.service}",
-            expected=f"an HTTP answer at {address.host}:{address.port} ({address.way})",
-            seen=silence,
-            cause="no ready gateway pod is behind it, no Gateway opens the port, or nothing leads there",
-            look=f"kubectl -n {mesh.gateway_namespace} get service,endpoints {spec.service}",
-        )
-        return (*problems, unreachable)
-    return problems
+    if not silence:
+        return ()
+    problem = finding(
+        f"Service {mesh.gateway_namespace}/{spec.service}",
+        expected=f"an HTTP answer at {address.host}:{address.port} ({address.way})",
+        seen=silence,
+        cause="no ready gateway pod is behind it, no Gateway opens the port, or nothing leads there",
+        look=f"kubectl -n {mesh.gateway_namespace} get service,endpoints {spec.service}",
+    )
+    return (problem,)
 
 
 def _silence(gateway: Asked) -> str:
