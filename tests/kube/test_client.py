@@ -7,6 +7,7 @@ import json
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,6 +226,33 @@ def test_a_server_that_hangs_is_reported_in_bounded_time(
         with pytest.raises(UnreachableError, match="did not open within"):
             hanging.exec("default", "web", ["true"], timeout=0.5)
         hanging.close()
+
+
+def test_an_answer_without_end_is_reported(
+    plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_istio.kube.connection.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("pytest_istio.kube.connection.ANSWER_BYTES", 2**20)
+
+    def pour(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                with caller, suppress(OSError):
+                    caller.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    while True:
+                        caller.sendall(b" " * 2**16)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pouring = threading.Thread(target=pour, args=[listener])
+        pouring.start()
+        server = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        kube = Kube.connect(kubeconfig(plane, tmp_path / "k", server=server))
+        with pytest.raises(UnreachableError, match="the answer is longer than 1 MiB"):
+            kube.version()
+        kube.close()
+        listener.shutdown(socket.SHUT_RDWR)
+    pouring.join()
 
 
 def test_proxies_of_the_environment_are_not_for_this_machine(

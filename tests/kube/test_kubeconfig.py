@@ -35,6 +35,12 @@ def write(path: Path, *, server: str = "https://127.0.0.1:1", user: dict[str, An
     return path
 
 
+def credential(**status: str) -> str:
+    """Return what a program for logging in prints."""
+    api_version = "client.authentication.k8s.io/v1"
+    return json.dumps({"apiVersion": api_version, "kind": "ExecCredential", "status": status})
+
+
 def login(code: str) -> dict[str, Any]:
     """Return a user who logs in with a Python program."""
     api_version = "client.authentication.k8s.io/v1"
@@ -65,13 +71,7 @@ def test_empty_parts_of_several_names_are_passed_over(
 
 
 def test_a_program_that_logs_in_gives_the_token(tmp_path: Path) -> None:
-    status = {"token": "abc"}
-    credential = {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "kind": "ExecCredential",
-        "status": status,
-    }
-    path = write(tmp_path / "k", user=login(f"print({json.dumps(json.dumps(credential))})"))
+    path = write(tmp_path / "k", user=login(f"print({credential(token='abc')!r})"))
     kube = Kube.connect(path)
     assert kube._connection.authorization() == {"authorization": "Bearer abc"}
 
@@ -104,6 +104,25 @@ def test_a_program_that_hangs_is_ended_with_its_children(
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
     assert not until(lambda: any(started_at(int(pid)) for pid in pids), operator.not_, timeout=5.0)
+
+
+def test_a_program_that_hangs_when_it_logs_in_again_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    code = (
+        "import os, pathlib, time\n"
+        f"pids = pathlib.Path({str(pids)!r})\n"
+        "again = pids.exists()\n"
+        "pids.write_text(str(os.getpid()))\n"
+        "if again: time.sleep(300)\n"
+        f"print({credential(token='abc', expirationTimestamp='2018-12-18T12:00:00Z')!r})"
+    )
+    kube = Kube.connect(write(tmp_path / "k", user=login(code)))
+    monkeypatch.setattr(kubeconfig, "LOGIN_SECONDS", 8.0)
+    with pytest.raises(ClusterError, match="not done within 8 s; the program that it names for logging in"):
+        kube.request("GET", "/version")
+    assert not until(lambda: started_at(int(pids.read_text())), operator.not_, timeout=5.0)
 
 
 def with_encrypted_key(folder: Path) -> Path:
