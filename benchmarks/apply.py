@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.cluster import SETTINGS, control_plane
-from benchmarks.processes import Cost, measured
+from benchmarks.processes import measured, until_accepted
 from benchmarks.table import show
 from pytest_istio.istio import sources
 from pytest_istio.kube.client import Kube
@@ -62,12 +62,9 @@ def _write(file: Path, kubeconfig: Path) -> None:
 
 
 def _kubectl(name: str, more: list[str], file: Path) -> tuple[str, int, float, float]:
-    """Call kubectl until it has nothing to complain of: custom resources come before their definitions."""
-    costs: list[Cost] = []
     with control_plane() as kubeconfig:
         argv = ["kubectl", "--kubeconfig", str(kubeconfig), "apply", "-f", str(file), *more]
-        while not costs or costs[-1].exit_code:
-            costs.append(measured(argv, may_fail=True))
+        costs = until_accepted(argv)
     return name, len(costs), sum(cost.wall for cost in costs), sum(cost.cpu for cost in costs)
 
 

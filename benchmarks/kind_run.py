@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.cluster import SETTINGS
 from benchmarks.injected import injected_bookinfo
-from benchmarks.processes import measured
+from benchmarks.processes import measured, until_accepted
 from benchmarks.run import watch
 from benchmarks.table import show
 from pytest_istio.clusters.host import default_image
@@ -72,7 +72,8 @@ def _by_hand(image: str) -> dict[str, float]:
             load = ["kind", "load", "docker-image", "--quiet", "--name", NAME, *_present()]
             took["load images"] = measured(load).wall
             istio, bookinfo = _written(folder, kubeconfig)
-            took["apply"] = sum(_applied([*kubectl, "apply", "-f", str(file)]) for file in (istio, bookinfo))
+            applied = [until_accepted([*kubectl, "apply", "-f", str(file)]) for file in (istio, bookinfo)]
+            took["apply"] = sum(cost.wall for costs in applied for cost in costs)
             ready = ["wait", "deployment", "--all", "--all-namespaces", "--for=condition=Available"]
             took["pods ready"] = measured([*kubectl, *ready, "--timeout=300s"]).wall
         return took
@@ -106,15 +107,6 @@ def _written(folder: Path, kubeconfig: Path) -> tuple[Path, Path]:
         file.write_text(yaml.dump_all(objects), encoding="utf-8")
     kube.close()
     return files
-
-
-def _applied(argv: list[str]) -> float:
-    """Return the seconds until kubectl has nothing to complain of, called as often as it takes."""
-    seconds, exit_code = 0.0, 1
-    while exit_code:
-        cost = measured(argv, may_fail=True)
-        seconds, exit_code = seconds + cost.wall, cost.exit_code
-    return seconds
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Cost", "Snapshot", "children", "look", "measured"]
+__all__ = ["Cost", "Snapshot", "children", "look", "measured", "until_accepted"]
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -69,6 +69,14 @@ def measured(argv: Sequence[str], *, may_fail: bool = False) -> Cost:
     if process.returncode and not may_fail:
         raise subprocess.CalledProcessError(process.returncode, argv, output)
     return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, process.returncode, output)
+
+
+def until_accepted(argv: Sequence[str]) -> list[Cost]:
+    """Call kubectl until it has nothing to complain of: custom resources come before their definitions."""
+    costs: list[Cost] = []
+    while not costs or costs[-1].exit_code:
+        costs.append(measured(argv, may_fail=True))
+    return costs
 
 
 def look(root: int, *, since: float) -> Snapshot:
