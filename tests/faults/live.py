@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["NotWholeError", "await_whole", "made", "make"]
 
 ROUTES = ("DestinationRule", "Gateway", "VirtualService")
+HOPS = "BKI-006"
+"""The check that each hop of a request passes its proxy; no other check builds on it."""
 SYNC = "INJ-008"
 """The check that proxies have taken in what they were sent."""
 BOUND = 90.0
@@ -56,14 +58,24 @@ def made(subject: Subject, changes: list[dict[str, Any]]) -> Iterator[None]:
             if change.get("until") == "silent":
                 assert until(lambda: _is_silent(subject), bool, timeout=BOUND), "the gateway still answers"
             if check := change.get("seen_by"):
-                observe = partial(observations.observe, check, subject)
-                assert until(observe, bool, timeout=BOUND), f"{check} sees nothing of it"
+                assert until(partial(_seen, check, subject), bool, timeout=BOUND), f"{check} sees nothing of it"
         yield
 
 
 def _undoing(subject: Subject, change: dict[str, Any], undo: Callable[[], None]) -> None:
     with _taken_in(subject, change):
         undo()
+    if check := change.get("seen_by"):
+        left = until(partial(_seen, check, subject), operator.not_, timeout=BOUND)
+        if left:
+            raise NotWholeError(f"{check} still sees it: " + "\n".join(left))
+
+
+def _seen(check: str, subject: Subject) -> tuple[str, ...]:
+    """Return what is wrong for a check; the proxies take in new endpoints some time after the API server."""
+    if check == HOPS:
+        return observations.hops_of_one_request(subject.mesh, subject.application(), subject.entrance())
+    return observations.observe(check, subject)
 
 
 @contextmanager
@@ -140,7 +152,14 @@ def _unmake(kube: Kube, ref: Ref) -> None:
 
 def _change(kube: Kube, ref: Ref, change: dict[str, Any]) -> None:
     now = kube.get(ref.api_version, ref.kind, ref.name, ref.namespace)
-    kube.replace(changed(now, change))
+    wanted = changed(now, change)
+    if ref.kind == "Service" and _leads(wanted) != _leads(now):
+        place = "v1", "Endpoints", ref.name, ref.namespace
+        old = kube.get(*place)["metadata"]["resourceVersion"]
+        kube.replace(wanted)
+        wait_for(kube, *place, partial(_newer, old), timeout=BOUND, progress=Silent())
+        return
+    kube.replace(wanted)
     if ref.kind == "Deployment":
         _await(kube, ref, _settled if change.get("until", "ready") == "ready" else _unready)
 
@@ -149,6 +168,15 @@ def _restore(kube: Kube, ref: Ref, before: Remembered) -> None:
     before.restore()
     if ref.kind == "Deployment":
         _await(kube, ref, _settled)
+
+
+def _leads(service: Object) -> list[Any]:
+    """Return what decides about a Service's endpoints."""
+    return [service["spec"].get("selector"), [port.get("targetPort") for port in service["spec"]["ports"]]]
+
+
+def _newer(old: str, endpoints: Object | None) -> str | None:
+    return "not changed" if endpoints and endpoints["metadata"]["resourceVersion"] == old else None
 
 
 def _settled(found: Object | None) -> str | None:
