@@ -58,7 +58,8 @@ def made(subject: Subject, changes: list[dict[str, Any]]) -> Iterator[None]:
             if change.get("until") == "silent":
                 assert until(lambda: _is_silent(subject), bool, timeout=BOUND), "the gateway still answers"
             if check := change.get("seen_by"):
-                assert until(partial(_seen, check, subject), bool, timeout=BOUND), f"{check} sees nothing of it"
+                seen = until(partial(_seen, check, subject), bool, timeout=BOUND)
+                assert seen, f"{check} sees nothing of it"
         yield
 
 
