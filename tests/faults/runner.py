@@ -23,7 +23,7 @@ from tests.faults.faults import NOTHING
 from tests.faults.plugin import FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 
     from tests.faults.faults import Fault
 
@@ -95,16 +95,17 @@ def run(fault: Fault, checks: Collection[str], *, factor: float = FACTOR) -> Run
     return list(_runs([*before, (fault, checks)], factor))[-1]
 
 
-def run_series(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float = FACTOR) -> Iterator[Run]:
+def run_series(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float = FACTOR) -> Generator[Run]:
     """Run checks under live faults, each brought about and taken back on one cluster.
 
-    Before the first and after the last fault there is none, and every check must pass.
+    Before the first and after the last fault there is none, and every check must pass. To close what is
+    returned ends the runs.
     """
     nothing = (NOTHING, all_checks())
     yield from _runs([nothing, *faults, nothing], factor)
 
 
-def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Iterator[Run]:
+def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Generator[Run]:
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         results, writing = os.pipe()
@@ -124,11 +125,13 @@ def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Iterato
             os.close(writing)
             hanging = Timer(LONGEST * len(faults), process.kill)
             hanging.start()
-            for fault, checks in faults:
-                line = lines.readline()
-                yield _judged(fault, checks, json.loads(line) if line else None, folder)
-            process.wait()
-            hanging.cancel()
+            try:
+                for fault, checks in faults:
+                    line = lines.readline()
+                    yield _judged(fault, checks, json.loads(line) if line else None, folder)
+                process.wait()
+            finally:
+                hanging.cancel()
 
 
 def _judged(fault: Fault, checks: Collection[str], entry: Entry | None, folder: Path) -> Run:

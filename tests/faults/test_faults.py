@@ -11,6 +11,8 @@ from tests.faults.proof import unseen
 from tests.faults.runner import all_checks, run, run_series
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.faults.runner import Run
 
 SHARING = [name for name, fault in all_faults().items() if fault.shares]
@@ -36,13 +38,19 @@ class Series:
         self._done += self._coming
         return self._done[-1]
 
+    def close(self) -> None:
+        """End what runs still, as after -x."""
+        self._coming.close()
+
 
 @pytest.fixture(scope="module")
-def series(request: pytest.FixtureRequest, kube_binaries: object) -> Series:
+def series(request: pytest.FixtureRequest, kube_binaries: object) -> Iterator[Series]:
     chosen = [
         item.callspec.params.get("shared") for item in request.session.items if hasattr(item, "callspec")
     ]
-    return Series([name for name in chosen if name])
+    found = Series([name for name in chosen if name])
+    yield found
+    found.close()
 
 
 @pytest.mark.faults
