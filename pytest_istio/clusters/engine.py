@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_istio.progress import Progress
 
-__all__ = ["Engine", "find_engine", "kind_environment", "nodes_left"]
+__all__ = ["Engine", "engine_of", "find_engine", "kind_environment", "nodes_left"]
 
 PROGRAMS = ("docker", "podman")
 """The engines that kind works with, the first that answers being taken."""
@@ -38,6 +38,7 @@ class Engine:
         cgroup: The version of control groups that containers get, 1 or 2.
         memory: Bytes of memory of that host; on macOS of the engine's virtual machine.
         storage: Where images are kept; not on this machine when the engine is elsewhere.
+        host: The name of that host.
     """
 
     program: str
@@ -45,6 +46,13 @@ class Engine:
     cgroup: int
     memory: int
     storage: Path
+    host: str
+
+    @property
+    def place(self) -> str:
+        """What tells it from others that its program may lead to."""
+        # Docker has an ID for that; but Podman, asked in Docker's way, makes up a new one for each answer.
+        return f"{self.host}:{self.storage}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -131,6 +139,8 @@ def _answer(program: str, *words: str) -> subprocess.CompletedProcess[str]:
         return _run(program, *words, timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ClusterError(_silent(program, words[0])) from error
+    except OSError as error:
+        raise ClusterError(f"{program}: {_not_run(error)}") from error
 
 
 def _run(program: str, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
@@ -141,6 +151,22 @@ def _run(program: str, *words: str, timeout: float) -> subprocess.CompletedProce
 
 def _silent(program: str, command: str) -> str:
     return f"`{program} {command}` does not answer within {_ANSWER_SECONDS:.0f} s; restart its daemon"
+
+
+def _not_run(error: OSError) -> str:
+    return f"it cannot be run: {error}; install it anew"
+
+
+def engine_of(program: str) -> Engine:
+    """Return the engine that the program of that name leads to.
+
+    Raises:
+        ClusterError: It cannot be used; says what is the matter and what helps.
+    """
+    answer = _ask(program)
+    if isinstance(answer, Engine):
+        return answer
+    raise ClusterError(f"{program}: {answer}")
 
 
 def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
@@ -176,7 +202,7 @@ def _ask(program: str) -> Engine | str:
     except subprocess.TimeoutExpired:
         return _silent(program, "info")
     except OSError as error:
-        return f"it cannot be run: {error}; install it anew"
+        return _not_run(error)
     try:
         facts: dict[str, Any] = json.loads(answer.stdout) if answer.stdout.startswith("{") else {}
         # Some releases of Docker's client tell of a daemon that does not answer inside the document only.
@@ -190,13 +216,13 @@ def _ask(program: str) -> Engine | str:
 def _docker(facts: Mapping[str, Any]) -> Engine:
     machine = facts["Architecture"]
     return Engine("docker", _MACHINES.get(machine, machine), int(facts["CgroupVersion"]),
-                  facts["MemTotal"], Path(facts["DockerRootDir"]))  # fmt: skip
+                  facts["MemTotal"], Path(facts["DockerRootDir"]), facts.get("Name", ""))  # fmt: skip
 
 
 def _podman(facts: Mapping[str, Any]) -> Engine:
     host, store = facts["host"], facts["store"]
     return Engine("podman", host["arch"], int(host["cgroupVersion"].lstrip("v")),
-                  host["memTotal"], Path(store["graphRoot"]))  # fmt: skip
+                  host["memTotal"], Path(store["graphRoot"]), host.get("hostname", ""))  # fmt: skip
 
 
 def _explained(program: str, text: str) -> str:

@@ -108,8 +108,12 @@ def _room(engine: Engine) -> str | None:
             cause="the machine, or the engine's virtual machine, is too small for Kubernetes and Istio",
             look=f"{engine.program} info",
         )
-    # An engine that runs elsewhere has its storage there.
-    if engine.storage.is_dir() and (free := shutil.disk_usage(engine.storage).free) < _STORAGE:
+    try:
+        free = shutil.disk_usage(engine.storage).free
+    except OSError:
+        # An engine that runs elsewhere has its storage there, and one of root's may let nobody look at it.
+        return None
+    if free < _STORAGE:
         return finding(
             f"the disk under {engine.storage}",
             expected=f"{_amount(_STORAGE)} free",

@@ -16,7 +16,7 @@ from pytest_istio.clusters.engine import find_engine
 from pytest_istio.clusters.host import check_host, default_image
 from pytest_istio.clusters.kind_call import Call
 from pytest_istio.clusters.kind_config import configuration
-from pytest_istio.clusters.kind_delete import DELETE_SECONDS, delete_cluster
+from pytest_istio.clusters.kind_delete import DELETE_SECONDS, delete_cluster, delete_left
 from pytest_istio.clusters.kind_folder import KindFolder, folders, state_folder
 from pytest_istio.clusters.kind_images import load, saving
 from pytest_istio.clusters.kind_program import find_kind
@@ -25,6 +25,7 @@ from pytest_istio.clusters.nodes import await_nodes
 from pytest_istio.clusters.pulse import Pulse
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.client import Kube
+from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -75,7 +76,11 @@ class KindProvider:
             ClusterError: It cannot run here, the node image cannot be had, or kind failed; nothing is left.
         """
         self._folder, cluster = _kept_or_made(settings, progress)
-        self._pulse = Pulse(cluster.kubeconfig, cluster.context)
+        try:
+            self._pulse = Pulse(cluster.kubeconfig, cluster.context)
+        except BaseException:
+            delete_cluster(self._folder)
+            raise
         return cluster
 
     def stop(self, cluster: Cluster, *, keep: bool) -> None:
@@ -108,12 +113,13 @@ def cleanup() -> list[str]:
         The names of the clusters that were deleted.
 
     Raises:
-        ClusterError: kind fails, because the container engine does not answer or for another reason.
+        ClusterError: Some cannot be deleted; names each, and what is the matter with it.
     """
-    found = [folder for folder in folders() if not folder.in_use]
-    for folder in found:
-        delete_cluster(folder)
-    return [folder.name for folder in found]
+    deleted, troubles = delete_left(Silent(), kept=True)
+    if troubles:
+        done = f"\nThese are deleted: {', '.join(deleted)}" if deleted else ""
+        raise ClusterError("\n".join(["Not all clusters can be deleted.", *troubles]) + done)
+    return deleted
 
 
 def _kept_or_made(settings: Settings, progress: Progress) -> tuple[KindFolder, Cluster]:
@@ -165,11 +171,12 @@ def _refuse_taken(name: str | None, program: Path, engine: Engine) -> None:
     except subprocess.SubprocessError as error:
         raise ClusterError(f"--istio-kind-name: which names are taken cannot be told: {error}") from error
     given = "--istio-kind-name (or pytest-kind's --cluster-name)"
-    if any(folder.name == name and folder.in_use for folder in folders()):
+    recorded = [folder for folder in folders() if folder.name == name]
+    if any(folder.in_use for folder in recorded):
         raise ClusterError(
             f"{given}: another run uses the cluster {name}. Wait for it, or take another name."
         )
-    if name in listed.stdout.split():
+    if recorded or name in listed.stdout.split():
         raise ClusterError(
             f"{given}: there is a kind cluster {name} already, and this run did not make it. "
             f"Take another name, or delete it: `pytest-istio cleanup` if a run kept it, "
@@ -186,24 +193,25 @@ def _created(
     """
     for attempt in range(1, ATTEMPTS + 1):
         folder = KindFolder.create(settings.kind_name or f"{PREFIX}{secrets.token_hex(4)}", program, engine)
-        (folder.path / "config.yaml").write_text(config, encoding="utf-8")
         call = Call("create", folder.name, str(folder.kubeconfig), str(folder.program), image, "config.yaml")
+        made = False
         try:
+            (folder.path / "config.yaml").write_text(config, encoding="utf-8")
             with saving(engine, folder, settings) as archive:
                 call.run(
                     folder.path, folder.environment, timeout=settings.timeouts.kind_create, progress=progress
                 )
         except ClusterError as error:
             logs = _export_logs(folder)
-            delete_cluster(folder)
             if attempt == ATTEMPTS or any(text in str(error) for text in _FINAL):
                 raise ClusterError(f"{error}\nNothing of it is left; kind's logs are in {logs}") from error
             progress.note(f"kind failed, trying once more; its logs are in {logs}")
-        except BaseException:
-            delete_cluster(folder)
-            raise
         else:
+            made = True
             return folder, archive
+        finally:
+            if not made:
+                delete_cluster(folder)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -220,12 +228,10 @@ def _export_logs(folder: KindFolder) -> Path:
 
 
 def _remove_abandoned(progress: Progress) -> None:
-    """Delete the clusters of runs that were killed."""
-    for folder in folders():
-        # In this order: who keeps a cluster says so before letting go of it.
-        if not folder.in_use and not folder.kept:
-            progress.waiting(f"a killed run has left cluster {folder.name}; deleting it")
-            delete_cluster(folder)
+    """Delete the clusters of runs that were killed; if one cannot be, this run goes on all the same."""
+    _, troubles = delete_left(progress, kept=False)
+    for trouble in troubles:
+        progress.note(f"a killed run's cluster stays, see `pytest-istio cleanup`: {trouble.splitlines()[0]}")
 
 
 def _prepared(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import shlex
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,8 @@ _FINGERPRINT = "fingerprint"
 # not to; KindCluster passes no such option on.
 _PROGRAM = """#!/bin/sh
 case "$1 $2" in
-"create cluster") exec "{program}" "$@" --retain ;;
-*) exec "{program}" "$@" ;;
+"create cluster") exec {program} "$@" --retain ;;
+*) exec {program} "$@" ;;
 esac
 """
 
@@ -66,10 +67,9 @@ class KindFolder:
         recorded = (folder.path / f"{_OWNER}.json").exists()
         folder.path.mkdir(mode=0o700, parents=True, exist_ok=not recorded)
         folder.lock.acquire(timeout=0)
-        folder.program.write_text(_PROGRAM.format(program=program), encoding="utf-8")
-        folder.program.chmod(stat.S_IRWXU)
+        folder.wrap(program)
         # Last, for only then others take it for the record of a cluster.
-        folder.write(_OWNER, {"pid": os.getpid(), "engine": engine.program})
+        folder.write(_OWNER, {"pid": os.getpid(), "engine": engine.program, "place": engine.place})
         return folder
 
     @property
@@ -99,6 +99,12 @@ class KindFolder:
         return engine
 
     @property
+    def place(self) -> str | None:
+        """What tells the engine that has the cluster from others; None in records of earlier versions."""
+        place: str | None = self.read(_OWNER).get("place")
+        return place
+
+    @property
     def fingerprint(self) -> dict[str, Any]:
         """What decided how the cluster and the Istio on it were made."""
         return self.read(_FINGERPRINT)
@@ -113,6 +119,9 @@ class KindFolder:
         try:
             with self.lock.acquire(timeout=0):
                 return False
+        except FileNotFoundError:
+            # Another run has deleted the cluster meanwhile.
+            return False
         except Timeout:
             return True
 
@@ -126,11 +135,24 @@ class KindFolder:
         self.write(_KEPT, cluster.to_state())
         self.lock.release()
 
-    def claim(self) -> Cluster | None:
-        """Hold the lock of a kept cluster and return it as it was kept; None if another run uses it."""
+    def hold(self) -> bool:
+        """Hold the lock; not if another run has it, or has deleted the cluster meanwhile.
+
+        Returns:
+            Whether it is held: what the folder tells remains so until the lock is let go of.
+        """
         try:
             self.lock.acquire(timeout=0)
         except (Timeout, OSError):
+            return False
+        if not (self.path / f"{_OWNER}.json").exists():
+            self.lock.release()
+            return False
+        return True
+
+    def claim(self) -> Cluster | None:
+        """Hold the lock of a kept cluster and return it as it was kept; None if another run uses it."""
+        if not self.hold():
             return None
         # Who used it may have taken it away meanwhile.
         if not self.kept:
@@ -153,6 +175,11 @@ class KindFolder:
         state: dict[str, Any] = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
         return state
 
+    def wrap(self, program: Path) -> None:
+        """Have `program` call this one of kind's."""
+        self.program.write_text(_PROGRAM.format(program=shlex.quote(str(program))), encoding="utf-8")
+        self.program.chmod(stat.S_IRWXU)
+
     def run_kind(self, *words: str, timeout: float) -> None:
         """Have kind do what KindCluster cannot.
 
@@ -171,9 +198,13 @@ class KindFolder:
             raise ClusterError(f"{shown}: failed for cluster {self.name}: {done.stderr.strip()}")
 
     def remove(self) -> None:
-        """Remove the folder, after the cluster."""
+        """Remove the folder, after the cluster, and let go of the lock."""
+        # Out of the way at once: others see all of it or nothing, and one of the same name is no part of it.
+        with tempfile.TemporaryDirectory(
+            dir=state_folder(), prefix="removed-", ignore_cleanup_errors=True
+        ) as removed:
+            self.path.rename(Path(removed) / self.name)
         self.lock.release()
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def folders() -> Iterator[KindFolder]:

@@ -18,7 +18,7 @@ from pytest_istio.errors import ClusterError
 if TYPE_CHECKING:
     from pytest_istio.progress import Progress
 
-__all__ = ["VERSION", "find_kind"]
+__all__ = ["VERSION", "answers", "find_kind"]
 
 VERSION = "v0.30.0"
 _RELEASES = "https://github.com/kubernetes-sigs/kind/releases/download"
@@ -36,27 +36,36 @@ def find_kind(given: Path | None, progress: Progress) -> Path:
     Raises:
         ClusterError: The one given is not kind; or there is none, and it cannot be downloaded.
     """
+    # Links are not followed: after an upgrade they lead to the new program, and the old one is gone.
     if given is not None:
         _check_own(given)
-        return given.resolve()
+        return given.absolute()
     if found := shutil.which("kind"):
-        return Path(found).resolve()
+        return Path(found).absolute()
     cached = _cache() / f"kind-{VERSION}" / "kind"
     if not cached.exists():
         _download(cached, progress)
     return cached
 
 
+def answers(program: Path) -> bool:
+    """Return whether there is such a program, and it can be run."""
+    try:
+        return _version(program).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _version(program: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(program), "version"], capture_output=True, text=True, errors="replace",
+        timeout=_SILENCE_SECONDS, check=False,
+    )  # fmt: skip
+
+
 def _check_own(program: Path) -> None:
     try:
-        answer = subprocess.run(
-            [str(program), "version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SILENCE_SECONDS,
-            check=False,
-        )
+        answer = _version(program)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ClusterError(f"--istio-kind-program: {program} cannot be run: {error}.") from error
     printed = answer.stdout + answer.stderr
@@ -83,7 +92,7 @@ def _download(target: Path, progress: Progress) -> None:
             checksum = client.get(f"{url}.sha256sum").raise_for_status().text
             content = client.get(url).raise_for_status().content
         _keep(target, content, checksum, url)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError) as error:
         # Time-outs have no text of their own.
         raise ClusterError(_none_to_be_had(url, f"{type(error).__name__} {error}".strip())) from error
 

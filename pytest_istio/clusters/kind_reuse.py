@@ -49,7 +49,7 @@ def fingerprint(engine: Engine, settings: Settings, *, image: str, config: str) 
         "image pull secret": settings.image_pull_secret is not None,
         "node image": [image, (engine.inspect(image) or {}).get("Id")],
         "kind's configuration": config,
-        "container engine": engine.program,
+        "container engine": [engine.program, engine.place],
         "version of pytest-istio": version("pytest-istio"),
     }
 

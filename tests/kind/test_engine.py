@@ -20,9 +20,10 @@ DOCKER = {
     "CgroupVersion": "2",
     "MemTotal": 16 * 2**30,
     "DockerRootDir": "/var/lib/docker",
+    "Name": "a-host",
 }
 PODMAN = {
-    "host": {"arch": "arm64", "cgroupVersion": "v2", "memTotal": 8 * 2**30},
+    "host": {"arch": "arm64", "cgroupVersion": "v2", "memTotal": 8 * 2**30, "hostname": "a-host"},
     "store": {"graphRoot": "/home/somebody/storage"},
 }
 
@@ -43,6 +44,7 @@ def test_docker_tells_what_its_host_is_like(programs: Path) -> None:
     assert (found.program, found.architecture, found.cgroup, found.memory) == (
         "docker", "amd64", 2, 16 * 2**30,
     )  # fmt: skip
+    assert found.place == "a-host:/var/lib/docker"
 
 
 def test_podman_is_taken_where_docker_does_not_answer(programs: Path) -> None:
@@ -50,6 +52,7 @@ def test_podman_is_taken_where_docker_does_not_answer(programs: Path) -> None:
     write(programs / "podman", out=PODMAN)
     found = find_engine()
     assert (found.program, found.architecture, found.cgroup) == ("podman", "arm64", 2)
+    assert found.place == "a-host:/home/somebody/storage"
     assert found.environment["KIND_EXPERIMENTAL_PROVIDER"] == "podman"
 
 

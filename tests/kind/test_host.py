@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pytest_istio.clusters.engine import Engine
 from pytest_istio.clusters.host import check_host, default_image
 from pytest_istio.errors import ClusterError
 
-HOST = Engine("docker", "amd64", 2, 16 * 2**30, Path("/nowhere"))
+HOST = Engine("docker", "amd64", 2, 16 * 2**30, Path("/nowhere"), "here")
 
 
 @pytest.mark.parametrize("cgroup", [1, 2])
@@ -59,6 +60,19 @@ def test_too_little_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pytest_istio.clusters.host._STORAGE", 2**60)
     with pytest.raises(ClusterError, match=f"the disk under {tmp_path}"):
         check_host(replace(HOST, storage=tmp_path), "kindest/node:v1.21.14", "1.0.5")
+
+
+def test_a_disk_that_this_user_may_not_look_at_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "closed" / "storage").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700 if os.geteuid() == 0 else 0)
+    nobody, before = 65534, os.geteuid()
+    if before == 0:
+        os.seteuid(nobody)
+    try:
+        check_host(replace(HOST, storage=tmp_path / "closed" / "storage"), "kindest/node:v1.21.14", "1.0.5")
+    finally:
+        os.seteuid(before)
+        (tmp_path / "closed").chmod(0o700)
 
 
 def test_a_version_without_a_node_image_asks_for_one() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CONTENT = b"#!/bin/sh\nexit 0\n"
 
@@ -88,3 +88,15 @@ def test_without_a_way_out_it_says_what_to_do(programs: Path, monkeypatch: pytes
     with pytest.raises(ClusterError, match="there is none on PATH, and http") as caught:
         find_kind(None, Silent())
     assert "--istio-kind-program" in str(caught.value)
+
+
+def test_a_link_is_kept_as_it_is_for_its_target_goes_with_an_upgrade(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "kind-1"
+    target.write_text("#!/bin/sh\necho kind v0.30.0 go1.24 linux/amd64\n")
+    target.chmod(0o755)
+    (programs / "kind").symlink_to(target)
+    assert find_kind(None, Silent()) == programs / "kind"
+    monkeypatch.chdir(programs)
+    assert find_kind(Path("kind"), Silent()) == programs / "kind"
