@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ClusterError
+from pytest_istio.errors import ClusterError, PytestIstioError
 from pytest_istio.istio.mesh import RUN_LABEL
 from pytest_istio.kube.errors import ConflictError, KubeError
 
@@ -65,11 +65,18 @@ class Owner:
 
 
 class Lease:
-    """A run's Lease. Renewed by a thread until it is given back."""
+    """A run's Lease. Renewed by a thread until it is given back.
+
+    Attributes:
+        run: The run's name.
+        since: When it began.
+        trouble: Why the cluster is not the run's any more; None while its claim stands.
+    """
 
     def __init__(self, kube: Kube, run: str, made: Object) -> None:
         self.run = run
         self.since: str = made["metadata"]["creationTimestamp"]
+        self.trouble: str | None = None
         self._uid: str = made["metadata"]["uid"]
         self._kube = kube
         self._over = threading.Event()
@@ -136,10 +143,14 @@ class Lease:
         self._thread.join()
 
     def _renew(self) -> None:
-        while not self._over.wait(_RENEWAL):
+        while not self.trouble and not self._over.wait(_RENEWAL):
             # The next turn may come through; who looks takes the run for dead only after four.
-            with suppress(KubeError):
-                self._patch({"spec": {"renewTime": _now(self._kube)}})
+            with suppress(PytestIstioError):
+                found = self._kube.find(*KIND, NAME, NAMESPACE)
+                if found and found["metadata"]["uid"] == self._uid:
+                    self._patch({"spec": {"renewTime": _now(self._kube)}})
+                else:
+                    self.trouble = _lost(found)
 
     def _patch(self, change: Object) -> None:
         # Refused where the Lease is another run's by now, which took this one for dead.
@@ -179,6 +190,17 @@ def in_use(found: Owner) -> str:
         f"The cluster is in use: {found.holder} began {found.run} on it at {found.since}; wait for its end. "
         f"If it was killed, try again in {max(found.left, 0) + 1:.0f} s, when its claim has run out: what it "
         "has left is then taken away. "
+        f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
+    )
+
+
+def _lost(found: Object | None) -> str:
+    """Return the message that a run's claim is void, with the Lease that is there instead."""
+    seen = f"is now that of {found['spec'].get('holderIdentity')}" if found else "is gone"
+    return (
+        f"The cluster is lost: Lease {NAMESPACE}/{NAME}, this run's claim to it, {seen}. "
+        f"A run that does not renew it for {_SECONDS} s, such as while its machine sleeps, is taken for "
+        "dead, and what it has made is taken away. "
         f"See: kubectl -n {NAMESPACE} get lease {NAME} -o yaml"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.connection import TRANSIENT
 from pytest_istio.kube.errors import KubeError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Pulse"]
 
 PERIOD = 5.0
-"""Seconds between two questions while all is well."""
+"""Seconds between two questions; a login that fails at once gets them as well."""
 REQUEST_SECONDS = 5.0
 """How long the server may be silent during one of them."""
 MISSES = 2
@@ -44,7 +45,7 @@ class Pulse:
 
     def _ask(self) -> None:
         misses = 0
-        while not self._over.wait(0 if misses else PERIOD):
+        while not self._over.wait(PERIOD):
             seen = self._miss()
             misses = misses + 1 if seen else 0
             if misses == MISSES:
@@ -56,7 +57,10 @@ class Pulse:
         """Return what is seen instead of an answer; a refusal is one as well."""
         try:
             self._kube.request("GET", "/readyz")
+        except ClusterError as error:
+            # No answer, or no login: it hangs, or the server does not take it any more.
+            return str(error)
         except KubeError as error:
-            if error.status is None or error.status in TRANSIENT:
+            if error.status in TRANSIENT:
                 return str(error)
         return None

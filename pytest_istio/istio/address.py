@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_istio.clusters.base import Address
 from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
+from pytest_istio.kube.deadline import Deadline
 from pytest_istio.kube.polling import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
     from pytest_istio.istio.mesh import Mesh
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["NoAddressError", "Wire", "find_address", "gateway_service"]
 
 CONNECT_SECONDS = 2.0
-"""How long an address may take to accept a connection before the next one is tried."""
+"""How long an address may take to accept a connection."""
+
+AT_ONCE = 64
+"""How many addresses are tried side by side: a cluster may have hundreds of nodes, none reached from here."""
 
 
 class NoAddressError(PytestIstioError):
@@ -55,7 +61,8 @@ def find_address(mesh: Mesh, wire: Wire, held: ExitStack, *, progress: Progress)
     """Return the first address of the ingress gateway that takes connections, for plain HTTP.
 
     The load balancer's comes first, then a node's; when neither works until the bound ``gateway_address``, or
-    none can come any more, a port of a gateway pod is forwarded.
+    none can come any more, a port of a gateway pod is forwarded. A load balancer that was given an address
+    which is silent, such as a name that is not known yet, has that bound from the making of its Service on.
 
     Args:
         mesh: The installed mesh.
@@ -66,29 +73,40 @@ def find_address(mesh: Mesh, wire: Wire, held: ExitStack, *, progress: Progress)
     Raises:
         NoAddressError: There is no gateway Service, or no way to it.
     """
+    bound = mesh.timeouts.gateway_address
+    deadline = Deadline(bound)
 
-    def look() -> tuple[Address | None, Object]:
+    def look() -> tuple[Address | None, Object, bool]:
         service = gateway_service(mesh)
-        progress.waiting(f"an address of Service {service['metadata']['name']} that takes connections")
-        return next(filter(_connects, _candidates(mesh, service, wire)), None), service
+        name = service["metadata"]["name"]
+        progress.waiting(f"an address of Service {name} that takes connections")
+        found, errors = _first(_balancers(mesh, service, wire), deadline)
+        if found:
+            return found, service, False
+        # Not until the very end, so that the nodes are tried once in any case.
+        patient = deadline.remaining() > CONNECT_SECONDS
+        if patient and _silent(errors) and _age(mesh, service) < bound:
+            progress.waiting(f"the load balancer of Service {name}: {_told(errors)}")
+            return None, service, True
+        if errors:
+            progress.note(f"the load balancer of Service {name} is passed over: {_told(errors)}")
+        found, _ = _first(_nodes(mesh, service, wire), deadline)
+        return found, service, _pending(service)
 
-    found, service = until(
-        look,
-        lambda result: result[0] or not _pending(result[1]),
-        timeout=mesh.timeouts.gateway_address,
-        pause=1.0,
-    )
+    found, service, _ = until(look, lambda result: result[0] or not result[2], timeout=bound, pause=1.0)
     return found or _forwarded(mesh, service, held)
 
 
-def _candidates(mesh: Mesh, service: Object, wire: Wire) -> Iterator[Address]:
-    port = _http_port(mesh, service)
-    for ingress in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
-        host = ingress.get("ip") or ingress["hostname"]
-        yield Address(*wire(host, port["port"]), "load-balancer")
-    if port.get("nodePort"):
-        for host in _node_hosts(mesh):
-            yield Address(*wire(host, port["nodePort"]), "node-port")
+def _balancers(mesh: Mesh, service: Object, wire: Wire) -> list[Address]:
+    port: int = _http_port(mesh, service)["port"]
+    assigned = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    hosts = [ingress.get("ip") or ingress["hostname"] for ingress in assigned]
+    return [Address(*wire(host, port), "load-balancer") for host in hosts]
+
+
+def _nodes(mesh: Mesh, service: Object, wire: Wire) -> list[Address]:
+    port: int | None = _http_port(mesh, service).get("nodePort")
+    return [Address(*wire(host, port), "node-port") for host in _node_hosts(mesh)] if port else []
 
 
 def _node_hosts(mesh: Mesh) -> list[str]:
@@ -121,12 +139,46 @@ def _pending(service: Object) -> bool:
     return service["spec"].get("type") == "LoadBalancer" and not assigned
 
 
-def _connects(address: Address) -> bool:
+def _age(mesh: Mesh, service: Object) -> float:
+    made = datetime.fromisoformat(service["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
+    return (mesh.kube.now() - made).total_seconds()
+
+
+def _silent(errors: Mapping[Address, OSError]) -> bool:
+    """Return whether one of the addresses may still come to life; for one that refuses, somebody answers."""
+    return any(not isinstance(error, ConnectionRefusedError) for error in errors.values())
+
+
+def _told(errors: Mapping[Address, OSError]) -> str:
+    return "; ".join(f"{each.host}:{each.port} takes no connections ({why})" for each, why in errors.items())
+
+
+def _first(addresses: list[Address], deadline: Deadline) -> tuple[Address | None, dict[Address, OSError]]:
+    """Return the first of these addresses that takes connections, and why those before it do not."""
+    errors: dict[Address, OSError] = {}
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for start in range(0, len(addresses), AT_ONCE):
+            if start and deadline.expired:
+                break
+            batch = addresses[start : start + AT_ONCE]
+            for address, error in zip(batch, pool.map(_refusal, batch), strict=True):
+                if error is None:
+                    return address, errors
+                errors[address] = error
+    finally:
+        # Addresses that are of no interest any more are not waited for.
+        pool.shutdown(wait=False, cancel_futures=True)
+    return None, errors
+
+
+def _refusal(address: Address) -> OSError | None:
+    """Return why an address takes no connection, None if it does."""
     try:
         socket.create_connection((address.host, address.port), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error
+    return None
 
 
 def _forwarded(mesh: Mesh, service: Object, held: ExitStack) -> Address:

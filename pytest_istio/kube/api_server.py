@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.kube.connection import RETRY_SECONDS, Connection
 from pytest_istio.kube.deadline import OverdueError, within
 from pytest_istio.kube.errors import KubeError, UnreachableError, no_api_server
@@ -85,7 +86,7 @@ class ApiServer:
         """Return whether the server calls itself ready, asked once."""
         try:
             self._connection.ask("/readyz").close()
-        except KubeError:
+        except (ClusterError, KubeError):
             return False
         return True
 

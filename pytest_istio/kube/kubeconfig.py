@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from kubernetes.client import Configuration
-from kubernetes.config import load_kube_config
-from kubernetes.config.kube_config import KubeConfigMerger
+from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.kube.deadline import OverdueError, within
@@ -21,12 +20,17 @@ from pytest_istio.kube.deadline import OverdueError, within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kubernetes.config.kube_config import ConfigNode
+
 __all__ = ["bounded", "contexts", "load", "unusable"]
 
 T = TypeVar("T")
 
 MAX_BYTES = 4 * 2**20
 """The size of a kubeconfig; hundreds of contexts are below it."""
+
+IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
+"""What has kubectl act as somebody else. The official client passes over it, and would act as the user."""
 
 LOGIN_SECONDS = 60.0
 """How long reading may take, with the program that a context names for logging in."""
@@ -58,19 +62,23 @@ def load(kubeconfig: Path | None, context: str | None, folder: str) -> Configura
         folder: Where the client writes the certificates and keys that the file embeds.
 
     Raises:
-        ClusterError: It cannot be read, has no such context, or its program for logging in fails or hangs.
+        ClusterError: It cannot be read, has no such context, its program for logging in fails or hangs, or
+            its user acts as somebody else.
     """
 
     def read() -> Configuration:
         configuration = Configuration()
+        # The client annotates only a part of itself.
+        merged = KubeConfigMerger(_named(kubeconfig)).config  # type: ignore[no-untyped-call]
+        if merged is None:
+            msg = "there is no such file"
+            raise ValueError(msg)
+        _check_user(merged, context)
         with _errors_raised():
-            load_kube_config(  # type: ignore[no-untyped-call]  # the client annotates only a part of itself
-                config_file=str(kubeconfig) if kubeconfig else None,
-                context=context,
-                client_configuration=configuration,
-                persist_config=False,
-                temp_file_path=folder,
+            loader = KubeConfigLoader(  # type: ignore[no-untyped-call]
+                merged, context, config_base_path=None, temp_file_path=folder
             )
+            loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
         _check_server(configuration.host)
         return configuration
 
@@ -118,9 +126,12 @@ def bounded(kubeconfig: Path | None, context: str | None, read: Callable[[], T])
         raise ClusterError(unusable(kubeconfig, context, error)) from error
 
 
+def _named(kubeconfig: Path | None) -> str:
+    return str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
 def _check_files(kubeconfig: Path | None) -> None:
-    named = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
-    for name in filter(None, named.split(os.pathsep)):
+    for name in filter(None, _named(kubeconfig).split(os.pathsep)):
         path = Path(name).expanduser()
         if path.exists() and not path.is_file():
             msg = f"{path} is not a regular file"
@@ -163,6 +174,18 @@ def _started_by(tasks: Path, thread: str = "*") -> Iterator[int]:
             for process in listed.read_text(encoding="utf-8").split():
                 yield from _started_by(Path("/proc") / process / "task")
                 yield int(process)
+
+
+def _check_user(config: ConfigNode, context: str | None) -> None:
+    chosen = config["contexts"].get_with_name(context or config["current-context"])["context"]
+    user = config["users"].get_with_name(chosen.safe_get("user"), safe=True)
+    names = [name for name in IMPERSONATION if user and user["user"].safe_get(name)]
+    if names:
+        msg = (
+            f"its user acts as somebody else ({', '.join(names)}), which is not supported; "
+            "name a context without these"
+        )
+        raise ValueError(msg)
 
 
 def _check_server(url: str) -> None:

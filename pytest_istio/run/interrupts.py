@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a lost cluster: the run ends as after its last test, so that all is taken away."""
+"""A signal, a lost cluster: the run ends as after its last test, so that all is taken away."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from functools import partial, wraps
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from types import FrameType
 
     from _pytest._code.code import TracebackEntry
@@ -22,12 +23,16 @@ __all__ = ["LOST", "Interrupts"]
 ENDING = b"\nistio: the run is ending already; one more interrupt leaves the rest to: pytest-istio cleanup\n"
 LOST = "the cluster is lost"
 INTERRUPTED = "a signal"
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WRITES = ("write", "write_raw", "flush")
+"""The methods by which everything goes to pytest's terminal; older releases have fewer."""
 
 
 class Interrupts:
     """Has the first signal interrupt the run, the second be noted, and one after that give up.
 
     People press Ctrl-C twice, and what ends a job sends SIGTERM after it; neither is to leave a cluster.
+    A terminal that is closed, or a connection to it that breaks, sends SIGHUP, and takes no words any more.
 
     Attributes:
         heard: Whether there has been a signal.
@@ -39,7 +44,8 @@ class Interrupts:
         self.heard = False
         self._noted = False
         self._lost = False
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._unheard = False
+        self._before = {number: signal.getsignal(number) for number in HEARD}
 
     def install(self) -> None:
         """Hear the signals, where that is possible and nobody has them ignored."""
@@ -53,6 +59,8 @@ class Interrupts:
         for number, before in self._before.items():
             if signal.getsignal(number) == self._hear:
                 signal.signal(number, before)
+        if self._unheard:
+            _drop_unheard()
         # Python ends itself by SIGINT if an interrupt ever left a text that was executed, as dataclasses
         # are made, even when it was caught above; executing another one has it forget that.
         exec("")  # noqa: S102
@@ -65,8 +73,12 @@ class Interrupts:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Learn whom to tell that no further test is to run."""
+        """Learn whom to tell that no further test is to run, and have the end survive a dead terminal."""
         self._session = session
+        if session.config.pluginmanager.has_plugin("terminalreporter"):
+            writer = session.config.get_terminal_writer()
+            for name in filter(partial(hasattr, writer), WRITES):
+                setattr(writer, name, self._surviving(getattr(writer, name)))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
@@ -93,6 +105,9 @@ class Interrupts:
         if lost:
             return
         self.heard = True
+        if self._ending and number == signal.SIGHUP:
+            # The shell and the kernel each send one for the same terminal; nobody at it is impatient.
+            return
         if self._ending and not self._noted:
             self._noted = True
             # Not by way of Python's files, which may be in the middle of writing.
@@ -103,7 +118,33 @@ class Interrupts:
         if self._session:
             # The exception alone may come to nothing: code that it breaks off may drop it or raise another.
             self._session.shouldstop = INTERRUPTED
-        raise KeyboardInterrupt(*([] if number == signal.SIGINT else ["SIGTERM"]))
+        raise KeyboardInterrupt(*([] if number == signal.SIGINT else [signal.Signals(number).name]))
+
+    def _surviving(self, write: Callable[..., None]) -> Callable[..., None]:
+        """Return a way of writing whose failure does not keep the rest from being taken away.
+
+        A closed terminal fails whatever is written, and so does a pipe to a program that ended with it.
+        """
+
+        @wraps(write)
+        def attempt(*args: object, **options: object) -> None:
+            try:
+                write(*args, **options)
+            except OSError:
+                if not self._ending:
+                    raise
+                self._unheard = True
+
+        return attempt
+
+
+def _drop_unheard() -> None:
+    """Lose what could not be written, which Python would try again at its very end, and fail."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        sys.stdout.flush()
 
 
 def _has_line(entry: TracebackEntry) -> bool:

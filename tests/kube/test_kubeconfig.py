@@ -125,6 +125,25 @@ def test_a_program_that_hangs_when_it_logs_in_again_is_ended(
     assert not until(lambda: started_at(int(pids.read_text())), operator.not_, timeout=5.0)
 
 
+@pytest.mark.parametrize(
+    "impersonation",
+    [{"as": "boss"}, {"as-groups": ["bosses"]}, {"as-uid": "1"}, {"as-user-extra": {"scopes": ["view"]}}],
+)
+def test_a_user_who_acts_as_somebody_else_is_refused_before_he_logs_in(
+    tmp_path: Path, impersonation: dict[str, Any]
+) -> None:
+    user = {**login(f"open({str(tmp_path / 'called')!r}, 'w')"), **impersonation}
+    said = refusal(write(tmp_path / "k", user=user))
+    (name,) = impersonation
+    assert f"its user acts as somebody else ({name}), which is not supported; name a context without" in said
+    assert not (tmp_path / "called").exists()
+
+
+def test_an_impersonation_that_names_nobody_is_none(tmp_path: Path) -> None:
+    kube = Kube.connect(write(tmp_path / "k", user={"token": "abc", "as": "", "as-groups": []}))
+    assert kube._connection.authorization() == {"authorization": "Bearer abc"}
+
+
 def with_encrypted_key(folder: Path) -> Path:
     pair = Authority(folder).issue("user", "user")
     encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(

@@ -20,6 +20,7 @@ from pytest_istio.local.records import records
 from pytest_istio.run.folder import PREFIX, remove_abandoned
 from tests.local.test_ends import SECONDS, command, family, supervisor_of
 from tests.plugin.conftest import REPOSITORY
+from tests.plugin.test_closed_terminal import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ SIGNALS = {
     "ctrl-c": [signal.SIGINT],
     "ctrl-c-twice": [signal.SIGINT, signal.SIGINT],
     "sigterm": [signal.SIGTERM],
+    "sighup": [signal.SIGHUP],
     "sigkill": [signal.SIGKILL],
 }
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -98,6 +100,29 @@ def test_nothing_remains(
     _await_end(_started_for(pytester.path), within=XDIST_SECONDS if workers else SECONDS)
     assert records() == []
     _assert_no_files(pytester.path / "t", swept=victim == "sigkill")
+
+
+def test_nothing_remains_where_the_terminal_is_closed(
+    pytester: pytest.Pytester, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STARTED", str(pytester.path / "started"))
+    pytester.makepyfile("""
+        import os, pathlib, time
+
+        def test_it(gateway, bookinfo):
+            pathlib.Path(os.environ["STARTED"]).touch()
+            time.sleep(600)
+    """)
+    with on_terminal([sys.executable, "-m", "pytest", *arguments]) as run:
+        end = time.monotonic() + 120
+        while not (pytester.path / "started").exists():
+            assert run.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    assert run.wait(60) == pytest.ExitCode.INTERRUPTED
+    _await_end(_started_for(pytester.path))
+    assert records() == []
+    _assert_no_files(pytester.path / "t", swept=False)
 
 
 def _started_for(folder: Path) -> set[int]:
