@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ManifestError
 from pytest_istio.inside import Answer, ask
 from pytest_istio.istio import sources
 from pytest_istio.istio.address import gateway_service
@@ -147,19 +146,9 @@ def _migrated(
     mesh: Mesh, objects: list[Object]
 ) -> tuple[list[Object], tuple[Rewrite, ...], tuple[Trouble, ...]]:
     """Return the objects that this API server takes; others, as routes without a definition, are troubles."""
-    taken: list[Object] = []
-    rewrites: list[Rewrite] = []
-    troubles: list[Trouble] = []
-    served = mesh.kube.served()
-    for each in objects:
-        try:
-            migrated = migrate([each], served)
-        except ManifestError as error:  # noqa: PERF203  # a dozen objects, each judged apart
-            troubles.append(Trouble(Ref.of(each), "NotServed", str(error)))
-        else:
-            taken += migrated.objects
-            rewrites += migrated.rewrites
-    return taken, tuple(rewrites), tuple(troubles)
+    migrated = migrate(objects, mesh.kube.served())
+    troubles = tuple(Trouble(each.ref, "NotServed", each.why) for each in migrated.unserved)
+    return list(migrated.objects), migrated.rewrites, troubles
 
 
 def finish(bookinfo: Bookinfo, *, progress: Progress) -> Bookinfo:

@@ -105,11 +105,13 @@ def _cleanup(chosen: argparse.Namespace) -> None:
     from pytest_istio.run.folder import remove_abandoned
     from pytest_istio.settings import Settings
 
-    remove_abandoned()
+    if chosen.context == "":
+        raise PytestIstioError("cleanup: --context: '' is no name; nothing was touched")
     if chosen.kubeconfig and not chosen.context:
         raise PytestIstioError(
             "cleanup: --kubeconfig needs --context NAME, so that no other cluster is touched"
         )
+    remove_abandoned()
     if chosen.context:
         ended = existing.cleanup(Settings(context=chosen.context, kubeconfig=chosen.kubeconfig))
     else:

@@ -7,7 +7,8 @@ pytest-kind's that mean the same.
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 (a field's type is looked up)
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_istio.errors import BadSettingError
@@ -94,7 +95,11 @@ def _refuse_overwriting(settings: Settings) -> None:
         "--istio-kubeconfig": settings.kubeconfig,
         "--istio-image-pull-secret": settings.image_pull_secret,
         "--istio-kind-config": settings.kind_config,
+        **({} if settings.kubeconfig else {"kubectl": Path.home() / ".kube" / "config"}),
     }
+    if not settings.kubeconfig:
+        files = filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep))
+        given |= {f"KUBECONFIG ({each})": Path(each) for each in files}
     for report in settings.reports:
         place = report.resolve()
         for flag, path in given.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -47,13 +48,15 @@ class ExistingProvider:
 
     @property
     def trouble(self) -> str | None:
-        """Why the cluster is lost, and what then stays on it; None while it answers."""
-        if self._pulse is None or self._pulse.trouble is None:
+        """Why the cluster is lost, and what then stays on it; None while it answers and is the run's."""
+        if self._pulse is None or self._lease is None:
             return None
+        if self._pulse.trouble is None:
+            return self._lease.trouble
         assert self._settings is not None
         return (
             f"{self._pulse.trouble}\nWhat the run has made may still be there; when the cluster answers "
-            f"again, take it away with: pytest-istio cleanup --context {self._settings.context}"
+            f"again, take it away with: {_cleanup_command(self._settings)}"
         )
 
     def start(self, settings: Settings, progress: Progress) -> Cluster:
@@ -67,7 +70,7 @@ class ExistingProvider:
         kubeconfig = settings.kubeconfig or _usual_kubeconfig()
         context = _context(settings, kubeconfig)
         _check_consent(settings, kubeconfig, context)
-        with _answers_explained(context):
+        with _answers_explained(settings):
             return self._start(settings, kubeconfig, context, progress)
 
     def _start(self, settings: Settings, kubeconfig: Path, context: str, progress: Progress) -> Cluster:
@@ -124,14 +127,16 @@ class ExistingProvider:
         self._pulse.close()
         if self._pulse.trouble and not self._kube.ready():
             self._lease.abandon()
-        elif keep:
+        elif keep and not self._lease.trouble:
             self._lease.keep()
         else:
+            # Once another run has the cluster, what an Istio has made there is that one's.
+            theirs = self._settings.use_installed or self._lease.trouble
             with self._progress.phase("removal"):
                 leftovers.remove(
-                    self._kube, self._lease.run,
-                    None if self._settings.use_installed else release(self._settings.istio_version),
+                    self._kube, self._lease.run, None if theirs else release(self._settings.istio_version),
                     since=self._lease.since, timeouts=self._settings.timeouts, progress=self._progress,
+                    finish=_cleanup_command(self._settings),
                 )  # fmt: skip
             self._lease.give_back()
         self._kube.close()
@@ -154,7 +159,7 @@ def installed_version(settings: Settings) -> str:
     _check_consent(settings, kubeconfig, context)
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
     try:
-        with _answers_explained(context):
+        with _answers_explained(settings):
             preflight.check_version(kube.version())
             return installed.version(kube, settings)
     finally:
@@ -173,7 +178,7 @@ def cleanup(settings: Settings) -> list[str]:
     kubeconfig = settings.kubeconfig or _usual_kubeconfig()
     context = _context(settings, kubeconfig)
     kube = Kube.connect(kubeconfig, context, request_timeout=settings.timeouts.request)
-    with _answers_explained(context):
+    with _answers_explained(settings):
         found = lease.owner(kube)
         if found is None:
             return []
@@ -226,19 +231,19 @@ def _check_consent(settings: Settings, kubeconfig: Path, context: str) -> None:
 
 
 @contextmanager
-def _answers_explained(context: str) -> Iterator[None]:
+def _answers_explained(settings: Settings) -> Iterator[None]:
     """Say what a user lacks to whom the API server refuses something, and when it seems to be none."""
+    kubectl = f"kubectl {_place(settings)}"
     try:
         yield
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ClusterError(
             finding(
-                f"the server of context {context}",
+                f"the server of context {settings.context}",
                 expected="an API server of Kubernetes, and a Lease only as pytest-istio writes it",
                 seen=f"an answer of another shape ({type(error).__name__}: {error})",
                 cause="a proxy or another program answers at its address, or somebody changed the Lease",
-                look=f"kubectl --context {context} version; "
-                f"kubectl --context {context} -n kube-system get lease pytest-istio -o yaml",
+                look=f"{kubectl} version; {kubectl} -n kube-system get lease pytest-istio -o yaml",
             )
         ) from error
     except KubeError as error:
@@ -246,13 +251,23 @@ def _answers_explained(context: str) -> Iterator[None]:
             raise
         raise ClusterError(
             finding(
-                f"the user of context {context}",
+                f"the user of context {settings.context}",
                 expected="may read everything, and make namespaces, definitions, roles and webhooks",
                 seen=str(error),
                 cause="it is no cluster administrator; take a context whose user has the role cluster-admin",
-                look=f"kubectl --context {context} auth can-i --list",
+                look=f"{kubectl} auth can-i --list",
             )
         ) from error
+
+
+def _place(settings: Settings) -> str:
+    """Return the options by which kubectl, and this program's own commands, find the cluster."""
+    file = f" --kubeconfig {shlex.quote(str(settings.kubeconfig))}" if settings.kubeconfig else ""
+    return f"--context {shlex.quote(str(settings.context))}{file}"
+
+
+def _cleanup_command(settings: Settings) -> str:
+    return f"pytest-istio cleanup {_place(settings)}"
 
 
 def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:
@@ -265,7 +280,7 @@ def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:
     if found.kept:
         raise ClusterError(
             f"{found.run} of {found.holder} was told to leave Istio {found.istio_version} on the cluster. "
-            f"Take it away with: pytest-istio cleanup --context {settings.context}"
+            f"Take it away with: {_cleanup_command(settings)}"
         )
     progress.waiting(f"{found.run} was killed; taking away what it has left")
     _remove(kube, found, settings, progress)
@@ -274,6 +289,6 @@ def _make_way(kube: Kube, settings: Settings, progress: Progress) -> None:
 def _remove(kube: Kube, found: lease.Owner, settings: Settings, progress: Progress) -> None:
     leftovers.remove(
         kube, found.run, None if found.use_installed else release(found.istio_version),
-        since=found.since, timeouts=settings.timeouts, progress=progress,
+        since=found.since, timeouts=settings.timeouts, progress=progress, finish=_cleanup_command(settings),
     )  # fmt: skip
     lease.remove_lease(kube, found.uid)

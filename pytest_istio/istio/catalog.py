@@ -66,6 +66,7 @@ class Component:
         version: What says which release it is.
         sync: What says which proxies have taken which configuration.
         needs: Components without which it cannot become available.
+        definitions: Definitions of the manifests without which it cannot.
         optional: Whether an installation without it is complete, too.
     """
 
@@ -76,6 +77,7 @@ class Component:
     version: Endpoint | None = None
     sync: Endpoint | None = None
     needs: tuple[str, ...] = ()
+    definitions: tuple[str, ...] = ()
     optional: bool = False
 
 
@@ -188,6 +190,7 @@ class Release:
         validation_webhook: The ValidatingWebhookConfiguration.
         authority_secret: The Secret in which the control plane keeps its certificate authority, if it does.
         workload_secret: The Secret that it makes for every service account, if it does: ``istio.{account}``.
+        namespace_config_maps: The ConfigMaps that it makes in every namespace.
         bookinfo: The sample application.
     """
 
@@ -207,6 +210,7 @@ class Release:
     validation_webhook: str
     authority_secret: str | None
     workload_secret: str | None
+    namespace_config_maps: tuple[str, ...]
     bookinfo: BookinfoSpec
 
     @property

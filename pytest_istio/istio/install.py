@@ -15,6 +15,7 @@ from pytest_istio.istio.adapt import adapt
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import pods_of
 from pytest_istio.istio.mesh import MANAGER, RUN_LABEL, Mesh, restored
+from pytest_istio.istio.narrow import narrow
 from pytest_istio.istio.pull_secret import secrets, with_pull_secret
 from pytest_istio.istio.registration import Registering
 from pytest_istio.kube.apply import apply
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_istio.istio.adapt import Adaptation, Registration
+    from pytest_istio.istio.preflight import Preflight
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.manifests import Manifests
-    from pytest_istio.kube.migrate import Rewrite
+    from pytest_istio.kube.migrate import Rewrite, Unserved
     from pytest_istio.kube.objects import Object
     from pytest_istio.progress import Progress
     from pytest_istio.settings import Settings
 
 __all__ = ["attach", "check", "finish", "placed", "restart_counts", "start"]
 
+CRD_VERSION = "apiextensions.k8s.io/v1"
 DEFINITIONS = ("CustomResourceDefinition",)
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 
@@ -75,7 +78,9 @@ def start(
         fitted = _fitted(kube, settings, manifests)
         known = release(settings.istio_version)
         wanted = [*fitted.objects, *_pull_secrets(settings, fitted.objects)]
-        found = preflight.record(kube, settings, known, wanted, created=created)
+        found = preflight.record(kube, settings, known, wanted, fitted.unserved, created=created)
+        fitted = _kept_to_run(fitted, found, run)
+        wanted = [*fitted.objects, *_pull_secrets(settings, fitted.objects)]
     if found.previous_istio and not created:
         raise ClusterError(
             f"Istio is on the cluster already, and this run did not put it there; nothing was changed.\n"
@@ -118,7 +123,8 @@ def check(kube: Kube, settings: Settings, manifests: Manifests) -> None:
     assert settings.istio_version is not None
     fitted = _fitted(kube, settings, manifests)
     wanted = [*fitted.objects, *_pull_secrets(settings, fitted.objects)]
-    found = preflight.record(kube, settings, release(settings.istio_version), wanted, created=False)
+    known = release(settings.istio_version)
+    found = preflight.record(kube, settings, known, wanted, fitted.unserved, created=False)
     problems = [
         *found.version_problems, *found.unserved, *found.forbidden, *found.previous_istio,
         *found.capacity_problems, *preflight.taken(kube, wanted),
@@ -140,7 +146,7 @@ def finish(mesh: Mesh, *, progress: Progress) -> Mesh:
     if mesh.settings.use_installed:
         return replace(mesh, restarts=restart_counts(mesh))
     with progress.phase("control plane"):
-        troubles = (*mesh.troubles, *_absent(mesh))
+        troubles = (*mesh.troubles, *_absent(mesh), *_undefined(mesh))
         # What waits for a part that nobody starts waits in vain; the rest does not take that long.
         bound = mesh.timeouts.sidecar_sync if troubles else mesh.timeouts.rollout
         with Registering(mesh, mesh.registrations, timeout=bound) as registering:
@@ -176,6 +182,15 @@ def _absent(mesh: Mesh) -> Iterator[Trouble]:
             yield Trouble(ref, "Absent", f"{seen} the manifests")
 
 
+def _undefined(mesh: Mesh) -> Iterator[Trouble]:
+    """Give the definitions that parts of the release wait for, and that the manifests leave out."""
+    defined = {each["metadata"]["name"] for each in mesh.objects if each["kind"] in DEFINITIONS}
+    for component in mesh.release.components:
+        for name in sorted({*component.definitions} - defined):
+            ref = Ref(CRD_VERSION, DEFINITIONS[0], None, name)
+            yield Trouble(ref, "Absent", f"{component.name} waits for it, and it is not among the manifests")
+
+
 def attach(
     kube: Kube,
     settings: Settings,
@@ -186,14 +201,16 @@ def attach(
 ) -> Mesh:
     """Return the mesh that another process of the run has installed and described by `Mesh.to_state`."""
     assert settings.istio_version is not None
+    known = restored(state)
+    fitted = _kept_to_run(_fitted(kube, settings, manifests), known["preflight"], known["run"])
     return Mesh(
         kube=kube,
         settings=settings,
         release=release(settings.istio_version),
         manifests=manifests,
         observed=observed,
-        **vars(_fitted(kube, settings, manifests)),
-        **restored(state),
+        **vars(fitted),
+        **known,
     )
 
 
@@ -213,6 +230,7 @@ class _Fitted:
     """What is to be installed on one API server; the fields are those of `Mesh`."""
 
     objects: tuple[Object, ...]
+    unserved: tuple[Unserved, ...]
     rewrites: tuple[Rewrite, ...]
     adaptations: tuple[Adaptation, ...]
     registrations: tuple[Registration, ...]
@@ -233,10 +251,17 @@ def _fitted(kube: Kube, settings: Settings, manifests: Manifests) -> _Fitted:
     adapted = adapt(objects, release(settings.istio_version), served, settings.namespace)
     return _Fitted(
         tuple(with_pull_secret(_with_namespace(adapted.objects, settings.namespace), settings)),
+        migrated.unserved,
         migrated.rewrites,
         adapted.adaptations,
         adapted.registrations,
     )
+
+
+def _kept_to_run(fitted: _Fitted, found: Preflight, run: str) -> _Fitted:
+    """Return what is to be installed, with webhooks that leave alone the namespaces which others have."""
+    objects, adaptations = narrow(fitted.objects, found.others, {RUN_LABEL: run})
+    return replace(fitted, objects=objects, adaptations=(*fitted.adaptations, *adaptations))
 
 
 def _pull_secrets(settings: Settings, objects: Iterable[Object]) -> list[Object]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_istio.errors import ClusterError, ManifestError
+from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio import preflight, sources
 from pytest_istio.istio.catalog import minors, release
@@ -212,13 +211,10 @@ def _ours(kube: Kube, settings: Settings) -> list[Object]:
     Kinds that the API server lacks are left out: that a definition is missing is the checks' to say.
     """
     folder = sources.bookinfo(expected(settings).version)
-    objects = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bookinfo"}}]
-    served = kube.served()
-    for file in ("bookinfo.yaml", "bookinfo-gateway.yaml"):
-        for each in load(folder / file).objects:
-            with suppress(ManifestError):
-                objects += migrate([each], served).objects
-    return objects
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bookinfo"}}
+    files = "bookinfo.yaml", "bookinfo-gateway.yaml"
+    given = [each for file in files for each in load(folder / file).objects]
+    return [namespace, *migrate(given, kube.served()).objects]
 
 
 def _objects(kube: Kube, known: Release, namespace: str) -> list[Object]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.observations import Asked
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.manifests import Manifests
-    from pytest_istio.kube.migrate import Rewrite
+    from pytest_istio.kube.migrate import Rewrite, Unserved
     from pytest_istio.kube.objects import Object
     from pytest_istio.settings import Settings
     from pytest_istio.timeouts import Timeouts
@@ -54,8 +54,10 @@ class Mesh:
         restarts: How often each container of the control plane had restarted when it was ready, by
             ``pod/container``.
         observed: The folder in which the run's processes share their observations; None keeps them apart.
-        adaptations: What was done because the API server lacks what the release's programs call.
+        adaptations: What was done because the API server lacks what the release's programs call, or because
+            others use the cluster, too.
         registrations: What of that is done once these programs run.
+        unserved: What of the manifests was left out, since the server has its kind in no version.
     """
 
     kube: Kube
@@ -71,6 +73,7 @@ class Mesh:
     observed: Path | None = None
     adaptations: tuple[Adaptation, ...] = ()
     registrations: tuple[Registration, ...] = ()
+    unserved: tuple[Unserved, ...] = ()
 
     @property
     def namespace(self) -> str:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from pytest_istio.errors import ClusterError
 from pytest_istio.findings import finding
 from pytest_istio.istio.capacity import capacity_problems
+from pytest_istio.istio.narrow import selected
 from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.objects import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_istio.istio.catalog import Release
     from pytest_istio.kube.client import Kube
     from pytest_istio.kube.discovery import Resource
+    from pytest_istio.kube.migrate import Unserved
     from pytest_istio.kube.objects import Object
     from pytest_istio.settings import Settings
 
@@ -27,6 +29,8 @@ __all__ = ["NAMED", "Preflight", "check_version", "record", "taken"]
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 REVIEW = "authorization.k8s.io/v1"
+VERBS = ("create", "patch", "list", "delete")
+"""What a run does with the objects that it installs, until they are taken away."""
 APPLIES = "1.16"
 """The first Kubernetes that applies objects on the server's side unless told not to, as a run has it do."""
 NAMED = 5
@@ -41,11 +45,13 @@ class Preflight:
         kubernetes: The API server's version, such as ``v1.34.3``.
         deviation: How the Kubernetes version differs from the supported ones; empty if it does not.
         version_problems: Why the release cannot work with this Kubernetes version.
-        unserved: Kinds of the migrated manifests that the API server does not have.
-        forbidden: Kinds that the user may not create.
+        unserved: Kinds of the manifests that the API server has in no version.
+        forbidden: Kinds that the user may not create, change, list or delete.
         previous_istio: What was there of an Istio already.
         capacity_problems: What keeps the pods from finding a node.
         consent_problems: Why nobody can be said to have agreed to the use of the cluster.
+        others: Namespaces of others that the webhooks of the manifests would select; none on a cluster that
+            the run made.
     """
 
     kubernetes: str
@@ -56,6 +62,7 @@ class Preflight:
     previous_istio: tuple[str, ...]
     capacity_problems: tuple[str, ...]
     consent_problems: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Preflight:
@@ -67,7 +74,13 @@ class Preflight:
 
 
 def record(
-    kube: Kube, settings: Settings, release: Release, objects: Sequence[Object], *, created: bool
+    kube: Kube,
+    settings: Settings,
+    release: Release,
+    objects: Sequence[Object],
+    unserved: Iterable[Unserved] = (),
+    *,
+    created: bool,
 ) -> Preflight:
     """Look at the cluster as it is now; nothing is changed.
 
@@ -76,6 +89,7 @@ def record(
         settings: What the run was asked to do.
         release: What is going to be installed.
         objects: The migrated manifests.
+        unserved: What of the manifests could not be migrated.
         created: Whether this run made the cluster.
     """
     version = kube.version()
@@ -90,11 +104,12 @@ def record(
             kubernetes=version["gitVersion"],
             deviation=deviation,
             version_problems=problems,
-            unserved=_unserved(kinds, kube.served(), defined),
+            unserved=_unserved(unserved),
             forbidden=tuple(problem for problem in forbidden if problem),
             previous_istio=tuple(previous.result()),
             capacity_problems=capacity.result(),
             consent_problems=_consent(kube, settings, created=created),
+            others=() if created else selected(objects, kube.list("v1", "Namespace")),
         )
 
 
@@ -143,21 +158,20 @@ def _numbers(version: str) -> tuple[int, ...]:
     return int(major), int(minor)
 
 
-def _unserved(
-    kinds: Iterable[tuple[str, str]],
-    served: Collection[tuple[str, str]],
-    defined: Collection[tuple[str, str]],
-) -> tuple[str, ...]:
+def _unserved(objects: Iterable[Unserved]) -> tuple[str, ...]:
+    """Return a message for each kind of objects that the server does not take."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for each in objects:
+        names.setdefault((each.ref.api_version, each.ref.kind), []).append(each.ref.name)
     return tuple(
         finding(
             f"{kind} in {api_version}",
             expected="served by the API server, or defined by the manifests",
-            seen="neither",
+            seen=f"neither, so it has no {', '.join(found[:NAMED])}{', …' if found[NAMED:] else ''}",
             cause="the manifests lack its definition, or the API server has left the version behind",
             look="kubectl api-resources",
         )
-        for api_version, kind in kinds
-        if (api_version, kind) not in served and (api_version, kind) not in defined
+        for (api_version, kind), found in sorted(names.items())
     )
 
 
@@ -168,30 +182,45 @@ def _forbidden(
     objects: Sequence[Object],
     defined: Mapping[tuple[str, str], Resource],
 ) -> str | None:
-    """Return why the user may not create objects of a kind; None if he may."""
+    """Return what the user may not do with objects of a kind that a run does; None if he may do all of it.
+
+    Objects are listed in all namespaces, since that is how a run finds what it has made.
+    """
     group, slash, _ = kind[0].rpartition("/")
     resource = (defined.get(kind) or kube.resource(*kind)).plural
-    attributes = {"group": group if slash else "", "resource": resource, "verb": "create"}
-    if any(each["kind"] == kind[1] and each["metadata"].get("namespace") for each in objects):
-        attributes["namespace"] = namespace
+    attributes = {"group": group if slash else "", "resource": resource}
+    if _denied(kube, {**attributes, "verb": "*"}) is None:
+        return None
+    placed = any(each["kind"] == kind[1] and each["metadata"].get("namespace") for each in objects)
+    place = {"namespace": namespace} if placed else {}
+    denied = {
+        verb: why
+        for verb in VERBS
+        if (why := _denied(kube, {**attributes, "verb": verb, **(place if verb != "list" else {})}))
+    }
+    if not denied:
+        return None
+    first = next(iter(denied))
+    where = f" -n {namespace}" if placed and first != "list" else " -A" if placed else ""
+    return finding(
+        f"{kind[1]} in {kind[0]}",
+        expected=f"the user may {', '.join(VERBS[:-1])} and {VERBS[-1]} it",
+        seen="; ".join(f"{verb} is denied: {why}" for verb, why in denied.items()),
+        cause="the kubeconfig's user is no cluster administrator",
+        look=f"kubectl auth can-i {first} {resource}.{attributes['group']}".rstrip(".") + where,
+    )
+
+
+def _denied(kube: Kube, attributes: Mapping[str, str]) -> str | None:
+    """Return why the user may not do something; None if he may."""
     review = {
         "apiVersion": REVIEW,
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    status = kube.json("POST", f"/apis/{REVIEW}/selfsubjectaccessreviews", body=review, repeatable=True)[
-        "status"
-    ]
-    if status.get("allowed"):
-        return None
-    place = f" -n {namespace}" if "namespace" in attributes else ""
-    return finding(
-        f"{kind[1]} in {kind[0]}",
-        expected="the user may create it",
-        seen=f"denied: {status.get('reason') or 'no rule allows it'}",
-        cause="the kubeconfig's user is no cluster administrator",
-        look=f"kubectl auth can-i create {resource}.{attributes['group']}".rstrip(".") + place,
-    )
+    path = f"/apis/{REVIEW}/selfsubjectaccessreviews"
+    status = kube.json("POST", path, body=review, repeatable=True)["status"]
+    return None if status.get("allowed") else status.get("reason") or "no rule allows it"
 
 
 def _previous(kube: Kube) -> list[str]:

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 import tenacity
 
 from pytest_istio.kube.discovery import defined_among
-from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
+from pytest_istio.kube.errors import (
+    KindNotServedError,
+    KubeError,
+    NotFoundError,
+    UnauthorizedError,
+    UnreachableError,
+)
 from pytest_istio.kube.objects import Ref
-from pytest_istio.kube.wait import wait_gone, wait_ready
+from pytest_istio.kube.wait import NotReadyError, wait_gone, wait_ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +94,8 @@ def apply(
 def delete(kube: Kube, refs: Iterable[Ref], *, timeouts: Timeouts, progress: Progress) -> None:
     """Delete objects, webhooks first and what the others live in last, and return when all are gone.
 
+    One that is refused keeps no other from being deleted.
+
     Args:
         kube: The API server.
         refs: The objects.
@@ -95,25 +103,42 @@ def delete(kube: Kube, refs: Iterable[Ref], *, timeouts: Timeouts, progress: Pro
         progress: Is told what is still there.
 
     Raises:
-        KubeError: A deletion is refused.
+        KubeError: Deletions are refused; all others were carried out.
         NotReadyError: Some are still there when time is up.
     """
     given = list(refs)
-
-    def one(ref: Ref) -> None:
-        try:
-            kube.delete(ref.api_version, ref.kind, ref.name, ref.namespace)
-        except KindNotServedError:
-            return
-
     webhooks = [ref for ref in given if ref.kind in WEBHOOKS]
     last = [ref for ref in given if ref.kind in FIRST]
     others = [ref for ref in given if ref.kind not in WEBHOOKS | FIRST]
+    refused: dict[Ref, KubeError] = {}
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="delete") as pool:
         for group in (webhooks, others, last):
-            for future in [pool.submit(one, ref) for ref in group]:
-                future.result()
-    wait_gone(kube, given, timeout=timeouts.namespace_gone, progress=progress)
+            answers = pool.map(lambda ref: _refusal(kube, ref), group)
+            refused |= {ref: error for ref, error in zip(group, answers, strict=True) if error}
+    said = [str(error) for error in refused.values()]
+    try:
+        accepted = [ref for ref in given if ref not in refused]
+        wait_gone(kube, accepted, timeout=timeouts.namespace_gone, progress=progress)
+    except NotReadyError as error:
+        if not refused:
+            raise
+        said.append(str(error))
+    if refused:
+        first = next(iter(refused.values()))
+        raise KubeError("\n".join(said), status=first.status, reason=first.reason, path=first.path) from first
+
+
+def _refusal(kube: Kube, ref: Ref) -> KubeError | None:
+    """Delete an object, or return why that is refused; where nobody answers, it is for all the same."""
+    try:
+        kube.delete(ref.api_version, ref.kind, ref.name, ref.namespace)
+    except KindNotServedError:
+        return None
+    except (UnauthorizedError, UnreachableError):
+        raise
+    except KubeError as error:
+        return error
+    return None
 
 
 class _Applying:

@@ -57,16 +57,26 @@ class Rewrite:
 
 
 @dataclass(frozen=True)
+class Unserved:
+    """An object of a kind that a server has in no version, and why that is so."""
+
+    ref: Ref
+    why: str
+
+
+@dataclass(frozen=True)
 class Migrated:
     """Objects that a server takes.
 
     Attributes:
         objects: In the order in which they were given.
         rewrites: Those that had to be changed.
+        unserved: Those that the server does not take; they are not among the others.
     """
 
     objects: tuple[Object, ...]
     rewrites: tuple[Rewrite, ...]
+    unserved: tuple[Unserved, ...]
 
 
 @dataclass(frozen=True)
@@ -88,35 +98,43 @@ def migrate(objects: Iterable[Object], served: Collection[tuple[str, str]]) -> M
             are counted in.
 
     Raises:
-        ManifestError: An object can be brought to no served API version, or two become the same.
+        ManifestError: An object has not the shape of its kind, or two become the same.
     """
     given = list(objects)
     available = {*served, *defined_among(given)}
     migrated: dict[Ref, Object] = {}
     rewrites: list[Rewrite] = []
+    unserved: list[Unserved] = []
     for original in given:
         obj = {key: value for key, value in original.items() if key != "spec" or value is not None}
-        if (obj["apiVersion"], obj["kind"]) not in available:
-            obj, rewrite = _rewritten(obj, available)
+        kind = obj["apiVersion"], obj["kind"]
+        if kind not in available:
+            rule = _rules().get(kind)
+            if rule is None or (rule.to, obj["kind"]) not in available:
+                unserved.append(_unserved(Ref.of(obj), rule))
+                continue
+            obj, rewrite = _rewritten(obj, rule)
             rewrites.append(rewrite)
         ref = Ref.of(obj)
         if ref in migrated:
             msg = f"{ref}: is there twice, under {original['apiVersion']} and another API version."
             raise ManifestError(msg)
         migrated[ref] = obj
-    return Migrated(tuple(migrated.values()), tuple(rewrites))
+    return Migrated(tuple(migrated.values()), tuple(rewrites), tuple(unserved))
 
 
-def _rewritten(original: Object, available: Collection[tuple[str, str]]) -> tuple[Object, Rewrite]:
+def _unserved(ref: Ref, rule: _Rule | None) -> Unserved:
+    missing = f"and neither is {rule.to}" if rule else "and nothing is known to take its place"
+    return Unserved(
+        ref,
+        f"{ref}: {ref.api_version} is not served by this cluster, {missing}. "
+        "Is a CustomResourceDefinition missing, or the Kubernetes version wrong for these manifests? "
+        "See `kubectl api-resources`.",
+    )
+
+
+def _rewritten(original: Object, rule: _Rule) -> tuple[Object, Rewrite]:
     ref = Ref.of(original)
-    rule = _rules().get((ref.api_version, ref.kind))
-    if rule is None or (rule.to, ref.kind) not in available:
-        missing = f"and neither is {rule.to}" if rule else "and nothing is known to take its place"
-        raise ManifestError(
-            f"{ref}: {ref.api_version} is not served by this cluster, {missing}. "
-            "Is a CustomResourceDefinition missing, or the Kubernetes version wrong for these manifests? "
-            "See `kubectl api-resources`."
-        )
     obj = copy.deepcopy(original)
     obj["apiVersion"] = rule.to
     try:

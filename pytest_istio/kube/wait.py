@@ -216,7 +216,7 @@ def _kept_by(obj: Object) -> str:
         return "is not being deleted"
     finalizers = metadata.get("finalizers") or obj.get("spec", {}).get("finalizers") or []
     conditions = [item for item in obj.get("status", {}).get("conditions") or [] if item["status"] == "True"]
-    texts = [item.get("message", "") for item in conditions]
+    texts = [item["message"] for item in conditions if item.get("message")]
     return "; ".join([f"finalizers {', '.join(finalizers)}" if finalizers else "is being deleted", *texts])
 
 

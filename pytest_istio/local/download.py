@@ -43,7 +43,12 @@ def download(program: str, folder: Path, progress: Progress) -> None:
         ClusterError: It cannot be downloaded, or its checksum is wrong.
         OSError: It cannot be written.
     """
-    with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+    try:
+        client = httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
+    except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        # A proxy or a file with authorities that the environment names, which cannot be used.
+        raise ClusterError(f"{program} cannot be downloaded: {type(error).__name__} {error}") from error
+    with client:
         try:
             if program == "etcd":
                 _etcd(client, folder, progress)

@@ -185,7 +185,11 @@ def _facts(mesh: Mesh) -> dict[str, Any]:
         "kubernetes": mesh.preflight.kubernetes,
         "source": mesh.manifests.source,
         "sha256": mesh.manifests.sha256,
-        "warnings": [*mesh.manifests.warnings, *filter(None, [mesh.preflight.deviation])],
+        "warnings": [
+            *mesh.manifests.warnings,
+            *filter(None, [mesh.preflight.deviation]),
+            *(f"left out: {each.why}" for each in mesh.unserved),
+        ],
         "rewrites": [{**asdict(rewrite), "ref": str(rewrite.ref)} for rewrite in mesh.rewrites],
         "adaptations": [{**asdict(each), "ref": str(each.ref)} for each in mesh.adaptations],
     }

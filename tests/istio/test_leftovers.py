@@ -54,7 +54,7 @@ def test_other_servers_are_not_asked(kube: Kube, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kube, "served", lambda: served | {METRICS})
     monkeypatch.setattr(kube, "list", listing)
     try:
-        assert made_by(kube, "run-1") == [Ref("v1", "ConfigMap", "default", "a")]
+        assert made_by(kube, "run-1").refs == (Ref("v1", "ConfigMap", "default", "a"),)
     finally:
         kube.delete("v1", "ConfigMap", "a", "default")
         kube.delete("apiregistration.k8s.io/v1", "APIService", name)

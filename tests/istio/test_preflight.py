@@ -11,6 +11,8 @@ import pytest
 from pytest_istio.errors import ClusterError
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.preflight import Preflight, check_version, record
+from pytest_istio.kube.migrate import Unserved
+from pytest_istio.kube.objects import Ref
 from pytest_istio.settings import Settings
 from pytest_istio.timeouts import Timeouts
 from tests.istio.fake import FakeKube, Object, obj
@@ -29,7 +31,7 @@ class Plural:
 
 @dataclass
 class Cluster(FakeKube):
-    """A cluster of one node, whose user may do what `denied` does not name."""
+    """A cluster of one node, whose user may do what `denied` does not name, by resource or by verb."""
 
     git_version: str = "v1.34.3"
     denied: tuple[str, ...] = ()
@@ -43,8 +45,11 @@ class Cluster(FakeKube):
     def json(self, _method: str, path: str, *, body: Object, repeatable: bool) -> Object:
         assert path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         asked = body["spec"]["resourceAttributes"]
-        assert asked["verb"] == "create"
-        return {"status": {"allowed": asked["resource"] not in self.denied}}
+        # Who may do everything but one thing may not do everything.
+        some = asked["verb"] == "*" and self.denied
+        return {
+            "status": {"allowed": not some and {asked["resource"], asked["verb"]}.isdisjoint(self.denied)}
+        }
 
 
 def node(*, memory: str = "4Gi", ready: str = "True", **spec: object) -> Object:
@@ -69,6 +74,7 @@ def workload(memory: str, *, replicas: int | None = 1) -> Object:
 def recorded(
     *objects: Object,
     manifests: tuple[Object, ...] = (),
+    unserved: tuple[Unserved, ...] = (),
     created: bool = True,
     **cluster: Any,  # noqa: ANN401  # any field
 ) -> Preflight:
@@ -76,7 +82,7 @@ def recorded(
         [node(), *objects] if not any(each["kind"] == "Node" for each in objects) else [*objects], **cluster
     )
     settings = replace(SETTINGS, context=cluster.pop("context", None))
-    return record(cast("Kube", kube), settings, release("1.0.5"), manifests, created=created)
+    return record(cast("Kube", kube), settings, release("1.0.5"), manifests, unserved, created=created)
 
 
 def test_a_good_cluster_has_no_problem() -> None:
@@ -92,6 +98,7 @@ def test_a_good_cluster_has_no_problem() -> None:
                 "previous_istio",
                 "capacity_problems",
                 "consent_problems",
+                "others",
             ),
             (),
         ),
@@ -118,19 +125,13 @@ def test_the_kubernetes_version_is_judged_after_migration(
     assert bool(found.version_problems) is problem
 
 
-def test_kinds_are_served_or_defined_by_the_manifests() -> None:
-    spec = {
-        "group": "x.istio.io",
-        "names": {"kind": "Thing", "plural": "things"},
-        "versions": [{"name": "v1"}],
-    }
-    definition = obj(
-        "CustomResourceDefinition", "things.x.istio.io", "apiextensions.k8s.io/v1", None, spec=spec
-    )
-    good, bad = obj("Thing", "a", "x.istio.io/v1"), obj("Other", "b", "y.istio.io/v1")
-    kinds = {(definition["apiVersion"], definition["kind"])}
-    (text,) = recorded(manifests=(definition, good, bad), kinds=kinds).unserved
-    assert text.startswith("Other in y.istio.io/v1")
+def test_kinds_that_the_server_has_in_no_version_are_named_once() -> None:
+    odd = [Unserved(Ref("x.istio.io/v1", "Thing", "a", name), "why") for name in ("one", "two")]
+    other = Unserved(Ref("v1", "Odd", None, "three"), "why")
+    first, second = recorded(unserved=(*odd, other)).unserved
+    assert first.startswith("Odd in v1")
+    assert second.startswith("Thing in x.istio.io/v1")
+    assert "has no one, two" in second
 
 
 def test_what_the_user_may_not_create_is_named_with_the_command_to_ask() -> None:
@@ -138,6 +139,34 @@ def test_what_the_user_may_not_create_is_named_with_the_command_to_ask() -> None
         manifests=(workload("1Mi"),), kinds={("apps/v1", "Deployment")}, denied=("deployments",)
     ).forbidden
     assert "kubectl auth can-i create deployments.apps -n istio-system" in text
+
+
+@pytest.mark.parametrize(
+    ("verb", "where"),
+    [
+        ("create", " -n istio-system"),
+        ("patch", " -n istio-system"),
+        ("list", " -A"),
+        ("delete", " -n istio-system"),
+    ],
+)
+def test_a_verb_that_is_denied_is_named(verb: str, where: str) -> None:
+    kinds = {("apps/v1", "Deployment")}
+    (text,) = recorded(manifests=(workload("1Mi"),), kinds=kinds, denied=(verb,)).forbidden
+    assert "expected: the user may create, patch, list and delete it" in text
+    assert f"seen:     {verb} is denied: no rule allows it" in text
+    assert text.endswith(f"kubectl auth can-i {verb} deployments.apps{where}")
+
+
+@pytest.mark.parametrize(("created", "named"), [(True, ()), (False, ("shop",))])
+def test_namespaces_that_the_webhooks_would_select_are_others(created: bool, named: tuple[str, ...]) -> None:
+    shop = obj("Namespace", "shop", namespace=None, metadata={"labels": {"istio-injection": "enabled"}})
+    hook = {"name": "a", "namespaceSelector": {"matchLabels": {"istio-injection": "enabled"}}}
+    injector = obj("MutatingWebhookConfiguration", "injector", "admissionregistration.k8s.io/v1", None)
+    kinds = {(injector["apiVersion"], injector["kind"])}
+    manifests = ({**injector, "webhooks": [hook]},)
+    found = recorded(shop, obj("Namespace", "default"), manifests=manifests, kinds=kinds, created=created)
+    assert found.others == named
 
 
 def test_what_is_left_of_an_istio_is_named() -> None:

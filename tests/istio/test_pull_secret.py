@@ -105,7 +105,7 @@ def test_all_pods_of_a_run_pull_with_the_credentials_and_nothing_of_them_stays(
         assert secret["type"] == "kubernetes.io/dockerconfigjson"
         assert json.loads(base64.b64decode(secret["data"][".dockerconfigjson"])) == CONFIG
         assert kube.get("v1", "ServiceAccount", "default", namespace)["imagePullSecrets"] == NAMED
-        made = leftovers.made_by(kube, "run-1")
+        made = leftovers.made_by(kube, "run-1").refs
         assert {ref.namespace for ref in made if ref.kind == "Secret"} == {"istio-system", "shop", namespace}
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from pathlib import Path
 
+    from pytest_istio.istio.catalog import Release
     from pytest_istio.kube.objects import Object
     from pytest_istio.local.controlplane import ControlPlane
 
@@ -156,7 +157,8 @@ def test_a_lease_is_one_runs_and_says_what_is_left(kube: Kube, plane: ControlPla
     found = lease.owner(kube)
     assert found
     assert (found.alive, found.kept, found.run) == (False, True, "run-1")
-    with pytest.raises(ClusterError, match="pytest-istio cleanup --context"):
+    command = f"pytest-istio cleanup --context {context} --kubeconfig {plane.kubeconfig}"
+    with pytest.raises(ClusterError, match=f"Take it away with: {command}$"):
         start(plane.kubeconfig, context=context, allowed_contexts=(context,))
     assert existing.cleanup(settings) == ["run-1"]
     assert lease.owner(kube) is None
@@ -184,16 +186,11 @@ def test_a_run_that_was_taken_for_dead_leaves_the_lease_of_the_next_one(kube: Ku
 def test_an_istio_is_another_ones_where_nothing_of_the_run_is_left(kube: Kube) -> None:
     name = release("1.0.5").validation_webhook
     kube.create(webhook(name))
-    leftovers.remove(
-        kube,
-        "run-7",
-        release("1.0.5"),
-        since="2000-01-01T00:00:00Z",
-        timeouts=Timeouts(namespace_gone=30),
-        progress=Silent(),
-    )
+    kube.create(definition("gateways", "networking.istio.io"))
+    take_away(kube, "run-7", release("1.0.5"))
     assert kube.find(*leftovers.WEBHOOK, name)
     kube.delete(*leftovers.WEBHOOK, name)
+    kube.delete(*leftovers.CRD, "gateways.networking.istio.io")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -238,14 +235,7 @@ def test_what_a_run_and_its_istio_made_goes_and_nothing_else(kube: Kube) -> None
     kube.create(config_map("ours", "default", label))
     kube.create(secret("istio.default", "default"))
     kube.create(webhook(release("1.0.5").validation_webhook))
-    leftovers.remove(
-        kube,
-        "run-3",
-        release("1.0.5"),
-        since=mine.since,
-        timeouts=Timeouts(namespace_gone=30),
-        progress=Silent(),
-    )
+    take_away(kube, "run-3", release("1.0.5"), since=mine.since)
     mine.give_back()
     assert inventory(kube) == before
 
@@ -275,11 +265,16 @@ def test_what_comes_back_after_its_removal_is_told(kube: Kube, monkeypatch: pyte
         with pytest.raises(ClusterError, match="1 objects: ConfigMap default/back-again"):
             take_away(kube, "run-4")
     take_away(kube, "run-4")
-    assert leftovers.made_by(kube, "run-4") == []
+    assert leftovers.made_by(kube, "run-4").refs == ()
 
 
-def take_away(kube: Kube, run: str) -> None:
-    leftovers.remove(kube, run, None, since="", timeouts=Timeouts(namespace_gone=30), progress=Silent())
+def take_away(
+    kube: Kube, run: str, installed: Release | None = None, *, since: str = "2000-01-01T00:00:00Z"
+) -> None:
+    leftovers.remove(
+        kube, run, installed, since=since,
+        timeouts=Timeouts(namespace_gone=30), progress=Silent(), finish="pytest-istio cleanup",
+    )  # fmt: skip
 
 
 def inventory(kube: Kube) -> set[tuple[str, str | None, str]]:
@@ -321,4 +316,20 @@ def webhook(name: str) -> Object:
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": name},
         "webhooks": [],
+    }
+
+
+def definition(plural: str, group: str) -> Object:
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object"}},
+    }
+    names = {"kind": plural.capitalize(), "plural": plural}
+    return {
+        "apiVersion": leftovers.CRD[0],
+        "kind": leftovers.CRD[1],
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
     }

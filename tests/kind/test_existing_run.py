@@ -101,6 +101,8 @@ def test_a_killed_run_keeps_others_out_until_its_claim_ends_and_the_next_one_cle
     before = inventory(kube)
     Path("test_it.py").write_text(LONG_TEST)
     with run(arguments, until="up") as killed:
+        # Under the run's injector it would have a sidecar, or be refused.
+        assert [each["name"] for each in admitted(kube, "shop")["spec"]["containers"]] == ["c"]
         second = subprocess.run(arguments, capture_output=True, text=True, check=False)
         assert second.returncode == pytest.ExitCode.USAGE_ERROR
         assert f"The cluster is in use: {getpass.getuser()}@" in second.stderr
@@ -113,6 +115,7 @@ def test_a_killed_run_keeps_others_out_until_its_claim_ends_and_the_next_one_cle
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "REHEARSAL" in done.stdout, "pods of such a cluster are no containers"
+    assert "istio: adapted: MutatingWebhookConfiguration istio-sidecar-injector: kept to" in done.stdout
     gateway = yaml.safe_load(Path("report.yaml").read_text())["gateway"]
     assert gateway["way"] in ("load-balancer", "node-port")
     assert gateway["url"] in done.stdout
@@ -174,6 +177,21 @@ def refused_cleanup(arguments: list[str]) -> str:
     done = cleanup(arguments)
     assert done.returncode == 1
     return done.stderr
+
+
+def admitted(kube: Kube, namespace: str) -> Object:
+    """Return a pod as it is admitted to a namespace, and delete it."""
+    container = {"name": "c", "image": "none"}
+    pod = kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "tea", "namespace": namespace},
+            "spec": {"schedulerName": "nobody", "containers": [container]},
+        }
+    )
+    kube.delete("v1", "Pod", "tea", namespace, grace=0)
+    return pod
 
 
 def let_the_claim_end(kube: Kube) -> None:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_istio.kube.apply import Applied, apply, delete
-from pytest_istio.kube.errors import KindNotServedError, KubeError, NotFoundError
+from pytest_istio.kube.errors import (
+    ForbiddenError,
+    KindNotServedError,
+    KubeError,
+    NotFoundError,
+    UnreachableError,
+)
 from pytest_istio.kube.manifests import load
 from pytest_istio.kube.migrate import migrate
 from pytest_istio.kube.objects import Ref
@@ -201,3 +207,39 @@ def test_what_cannot_be_deleted_is_named_with_what_keeps_it(kube: Kube, namespac
     assert str(trouble) == f"ConfigMap {namespace}/kept: StillThere: finalizers example.com/never"
     remove = [{"op": "remove", "path": "/metadata/finalizers"}]
     kube.patch("v1", "ConfigMap", "kept", namespace, remove, how="json")
+
+
+def test_a_refused_deletion_keeps_no_other_from_being_carried_out(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [config_map(namespace, "guarded"), config_map(namespace, "other")]
+    for each in given:
+        kube.create(each)
+    plain = kube.delete
+
+    def guarded(api_version: str, kind: str, name: str, *where: str | None) -> None:
+        if name == "guarded":
+            raise ForbiddenError("DELETE guarded: 403", status=403)
+        plain(api_version, kind, name, *where)
+
+    refs = [*map(Ref.of, given), Ref("v1", "Namespace", None, namespace)]
+    monkeypatch.setattr(kube, "delete", guarded)
+    with pytest.raises(KubeError, match="DELETE guarded: 403") as caught:
+        deleted(kube, refs)
+    assert caught.value.status == 403
+    assert kube.find("v1", "Namespace", namespace) is None
+
+
+def test_where_nobody_answers_nothing_more_is_deleted(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def silent(_api_version: str, kind: str, *_: object) -> None:
+        asked.append(kind)
+        raise UnreachableError("no answer")
+
+    monkeypatch.setattr(kube, "delete", silent)
+    with pytest.raises(UnreachableError):
+        deleted(kube, [Ref("v1", "ConfigMap", namespace, "a"), Ref("v1", "Namespace", None, namespace)])
+    assert asked == ["ConfigMap"]

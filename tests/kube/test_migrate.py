@@ -274,7 +274,7 @@ def test_what_is_served_stays_untouched_but_for_an_empty_spec() -> None:
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "namespace": "n"}, "spec": {}}
     empty = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "spec": None}
     found = migrate([job, empty], SERVED)
-    assert found == Migrated((job, {key: empty[key] for key in ("apiVersion", "kind", "metadata")}), ())
+    assert found == Migrated((job, {key: empty[key] for key in ("apiVersion", "kind", "metadata")}), (), ())
 
 
 def test_what_an_older_server_has_stays_untouched() -> None:
@@ -289,7 +289,7 @@ def test_kinds_of_the_crds_among_the_objects_count_as_served() -> None:
 
 
 AUTOSCALER = "apiVersion: autoscaling/v2beta1, kind: HorizontalPodAutoscaler, metadata: {name: a}"
-REFUSED = {
+UNSERVED = {
     "unknown kind": (
         "{apiVersion: example.com/v1, kind: Thing, metadata: {name: a, namespace: n}}",
         "Thing n/a: example.com/v1 is not served by this cluster, and nothing is known to take its place.",
@@ -302,6 +302,8 @@ REFUSED = {
         "{apiVersion: storage.k8s.io/v1beta1, kind: StorageClass, metadata: {name: a}}",
         "and neither is storage.k8s.io/v1.",
     ),
+}
+REFUSED = {
     "a spec that is a list": (
         "{apiVersion: extensions/v1beta1, kind: Ingress, metadata: {name: a}, spec: [1]}",
         "Ingress a: cannot be rewritten from extensions/v1beta1 to networking.k8s.io/v1, since its shape is",
@@ -319,6 +321,17 @@ REFUSED = {
         "Deployment n/a: is there twice, under apps/v1 and another API version.",
     ),
 }
+
+
+@pytest.mark.parametrize("name", UNSERVED)
+def test_what_the_server_does_not_take_is_told_apart_with_the_reason(name: str) -> None:
+    text, message = UNSERVED[name]
+    objects, _ = parse(f"{text}\n---{DEPLOYMENT}", origin="test")
+    found = migrate(objects, SERVED)
+    assert [each["kind"] for each in found.objects] == ["Deployment"]
+    assert [each.ref for each in found.unserved] == [Ref.of(objects[0])]
+    assert message in found.unserved[0].why
+    assert "\n" not in found.unserved[0].why
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -20,6 +20,9 @@ class Told:
     def phase(self, name: str) -> Iterator[None]:
         yield
 
+    def note(self, what: str) -> None:
+        self.texts.append(what)
+
     def waiting(self, what: str) -> None:
         self.texts.append(what)
         if self._actions:

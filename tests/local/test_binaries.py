@@ -209,6 +209,24 @@ def test_programs_that_hang_are_ended_with_their_children(
     assert until(lambda: started_at(pid), lambda seen: seen is None, timeout=5.0) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks9://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://proxy:port"),
+        ("SSL_CERT_FILE", "/no/such"),
+    ],
+)
+def test_an_environment_that_no_download_works_in_leaves_the_build(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ClusterError) as raised:
+        find_binaries(None, Silent())
+    assert "download: kube-apiserver cannot be downloaded: " in str(raised.value)
+    assert "build: there is no Go" in str(raised.value)
+
+
 def test_when_nothing_works_each_way_is_named(tmp_path: Path) -> None:
     put(tmp_path / "path", "kube-apiserver", version="1.30.0")
     with pytest.raises(ClusterError) as raised:

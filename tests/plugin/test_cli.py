@@ -53,6 +53,12 @@ def test_cleanup_tells_what_it_ended(
     assert capsys.readouterr().out == "ended: local-3, kind-4\n"
     assert main(["cleanup", "--context=mine"]) == 0
     assert capsys.readouterr().out == "ended: run on mine\n"
+    # Such as that of a variable that is not set: not to be taken for none.
+    assert main(["cleanup", "--context", ""]) == 1
+    assert capsys.readouterr() == (
+        "",
+        "pytest-istio: cleanup: --context: '' is no name; nothing was touched\n",
+    )
 
 
 def test_failure_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
