@@ -74,10 +74,20 @@ def mesh(pytestconfig: pytest.Config, istio_cluster: Cluster, istio_kube: Kube) 
 @pytest.fixture(scope="session")
 def bookinfo(pytestconfig: pytest.Config, mesh: Mesh) -> Bookinfo:
     """The sample application with sidecars and its gateway, deployed once for all processes of the run."""
+    from pytest_istio.findings import finding, one_line
     from pytest_istio.run import setup
 
-    with _plainly():
+    try:
         return setup.bookinfo(pytestconfig.stash[RUN], mesh)
+    except PytestIstioError as error:
+        text = finding(
+            "bookinfo",
+            expected="applied, with a sidecar in each pod",
+            seen=one_line(str(error)),
+            cause="its manifests, or the injection template and the mesh configuration, cannot be used",
+            look=f"kubectl -n {mesh.namespace} get configmaps istio istio-sidecar-injector -o yaml",
+        )
+        raise pytest.fail.Exception(text, pytrace=False) from None
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +164,8 @@ def _istio_prerequisites(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("istio_exclusive" if alone else "_istio_mesh_shared")
         for requirement in requires:
             prerequisites.need(request, installed, requirement)
+        if check and "bookinfo" in request.fixturenames:
+            prerequisites.need_bookinfo(request, check)
 
 
 @contextmanager

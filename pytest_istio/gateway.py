@@ -150,7 +150,7 @@ class Gateway:
             path: Such as ``/productpage``.
             status: The HTTP status that is expected.
             in_a_row: How many answers in a row must be the expected one.
-            timeout: Seconds that this may take; None for the bound ``consistency``.
+            timeout: Seconds after which no row is begun; None for the bound ``consistency``.
             headers: Sent with each request.
             accept: What else must be true of an answer.
 
@@ -162,9 +162,9 @@ class Gateway:
         seen: Counter[str] = Counter()
         while True:
             try:
-                response = self.get(
-                    path, headers=headers, timeout=max(0.1, deadline.bound(self.timeouts.request))
-                )
+                # A row that is under way may go on: slow answers are no wrong ones.
+                request = self.timeouts.request if good else deadline.bound(self.timeouts.request)
+                response = self.get(path, headers=headers, timeout=max(0.1, request))
             except GatewayError as error:
                 good, what = 0, "no answer"
                 last = f"{error.__cause__}: no Gateway opens the port, or {self.deployment} is not ready"
@@ -174,9 +174,10 @@ class Gateway:
                 if good >= in_a_row:
                     return response
                 if not fits:
+                    what += " of another content" if response.status_code == status else ""
                     last = answer_cause(response.status_code, response.headers, response.text)
             seen[what] += 1
-            if deadline.expired:
+            if deadline.expired and not good:
                 break
             time.sleep(0 if good else PAUSE_SECONDS)
         raise GatewayError(

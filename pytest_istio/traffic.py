@@ -1,4 +1,4 @@
-"""How many requests it takes to tell one split of traffic from another."""
+"""How many requests it takes to tell one split of traffic from another, and why it may be another."""
 
 from __future__ import annotations
 
@@ -11,9 +11,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SplitTest"]
+__all__ = ["SplitTest", "why_otherwise"]
 
 FEWEST_REQUESTS, MOST_REQUESTS = 10, 20_000
+UNANSWERED = {
+    "no reviews": "a fault, or a part of a route that leads elsewhere, between the gateway and reviews",
+    "no ratings": "a fault, or a part of a route that leads elsewhere, between reviews and ratings",
+}
+"""What `pytest_istio.gateway.review_version` tells instead of a version, and what most likely does it."""
+
+
+def why_otherwise(seen: Mapping[str, int], usual: str) -> str:
+    """Return the likely cause of what was seen: the usual one, unless some requests met no version at all.
+
+    Args:
+        seen: How often each version of reviews answered.
+        usual: The likely cause where versions alone are others than the expected ones.
+    """
+    return next((cause for kind, cause in UNANSWERED.items() if seen.get(kind)), usual)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that names ``component`` once for each deployment of the release's control plane.
 
-    It is blocked where another one is broken that the component cannot become available without.
+    It is blocked where another one, or a definition, is broken that the component cannot become available
+    without.
     """
     settings = settings_of(metafunc.config)
     # Without a version the test is skipped as it stands.
@@ -27,9 +28,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parameter(metafunc: pytest.Metafunc, component: Component) -> object:
     mark = metafunc.definition.get_closest_marker("istio")
-    if mark is None or not component.needs:
+    if mark is None:
         return pytest.param(component.name)
-    requires = [*mark.kwargs.get("requires", ()), *(f"{mark.args[0]}[{name}]" for name in component.needs)]
+    needs = [f"{mark.args[0]}[{name}]" for name in component.needs]
+    if component.definitions:
+        needs.append(f"INV-001[{component.name}]")
+    requires = [*mark.kwargs.get("requires", ()), *needs]
     return pytest.param(
         component.name, marks=pytest.mark.istio(*mark.args, **{**mark.kwargs, "requires": requires})
     )

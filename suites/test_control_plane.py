@@ -13,7 +13,15 @@ from pytest_istio.kube.objects import Ref
 if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
 
-MIXER = ["CP-001[istio-policy]", "CP-001[istio-telemetry]"]
+MIXER = [
+    "CP-001[istio-policy]",
+    "CP-001[istio-telemetry]",
+    "CP-003[istio-policy]",
+    "CP-003[istio-telemetry]",
+]
+PILOT = ["CP-001[istio-pilot]", "CP-003[istio-pilot]"]
+GALLEY = ["CP-001[istio-galley]", "CP-003[istio-galley]"]
+INJECTOR = ["CP-001[istio-sidecar-injector]", "CP-003[istio-sidecar-injector]"]
 
 
 @pytest.mark.istio("CP-001", level="core")
@@ -42,15 +50,11 @@ def test_services_have_endpoints(mesh: Mesh) -> None:
 
     Source: Kubernetes, "EndpointSlices".
     """
-    problems = [
-        problem
-        for service in mesh.release.control_plane_services
-        for problem in observations.service_has_endpoints(mesh, mesh.namespace, service.name)
-    ]
+    problems = observations.services_have_endpoints(mesh)
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-004", level="core", requires=["CP-001[istio-pilot]"])
+@pytest.mark.istio("CP-004", level="core", requires=PILOT)
 def test_discovery_is_ready(mesh: Mesh) -> None:
     """Discovery says itself that its caches are filled and it can configure proxies.
 
@@ -60,7 +64,7 @@ def test_discovery_is_ready(mesh: Mesh) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio("CP-005", level="core", requires=["CP-001[istio-pilot]"])
+@pytest.mark.istio("CP-005", level="core", requires=PILOT)
 def test_version_reported(mesh: Mesh) -> None:
     """Discovery reports the version that was installed.
 
@@ -70,9 +74,7 @@ def test_version_reported(mesh: Mesh) -> None:
     assert not problems, report(problems)
 
 
-@pytest.mark.istio(
-    "CP-006", level="core", requires=["CP-001[istio-sidecar-injector]"], features=["automatic-injection"]
-)
+@pytest.mark.istio("CP-006", level="core", requires=INJECTOR, features=["automatic-injection"])
 def test_injector_webhook_is_live(mesh: Mesh) -> None:
     """A pod that asks for a sidecar is admitted with one: the webhook is registered, trusted and answers.
 
@@ -81,6 +83,18 @@ def test_injector_webhook_is_live(mesh: Mesh) -> None:
     Where the injector cannot enter its certificate authority, the run has done that, and has recorded it.
     """
     problems = observations.injector_live(mesh)
+    assert not problems, report(problems)
+
+
+@pytest.mark.istio("CP-007", level="core", requires=["INV-001[istio-pilot]", *GALLEY])
+def test_valid_configuration_is_accepted(mesh: Mesh) -> None:
+    """A valid gateway, virtual service and destination rule are accepted, whoever validates them.
+
+    Source: Istio's validation webhook, before every change of configuration. Seen by creating them in a
+    namespace of the run and deleting them again, for a host that nobody has; a dry run will not do, as for
+    the injector.
+    """
+    problems = observations.configuration_accepted(mesh)
     assert not problems, report(problems)
 
 
@@ -103,7 +117,11 @@ def test_jobs_succeeded(mesh: Mesh) -> None:
     """
     jobs = [Ref.of(obj) for obj in mesh.objects if obj["kind"] == "Job"]
     names = sorted(ref.name for ref in jobs)
-    assert set(mesh.release.jobs) <= set(names), finding(
+    # Where Istio was there before, Helm has taken away the hooks that succeeded, and not run all of them.
+    installed = mesh.settings.use_installed
+    if installed and mesh.release.jobs and not jobs:
+        pytest.skip("this run applied no jobs, and none of the release's is left")
+    assert installed or set(mesh.release.jobs) <= set(names), finding(
         "the manifests",
         expected=f"jobs {', '.join(mesh.release.jobs)}",
         seen=", ".join(names) or "no Job",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.kube.objects import Object
 
-LIVE_INJECTOR = ["CP-001[istio-sidecar-injector]", "CP-006"]
+LIVE_INJECTOR = ["CP-001[istio-sidecar-injector]", "CP-003[istio-sidecar-injector]", "CP-006"]
 AUTOMATIC = ["automatic-injection"]
 
 
@@ -71,7 +71,9 @@ def test_host_network_is_skipped(mesh: Mesh, istio_namespace: str) -> None:
     _assert_not_injected(mesh, pod, "it is on the node's own network")
 
 
-@pytest.mark.istio("INJ-008", level="core", requires=["CP-001[istio-pilot]", "CP-004", "BKI-002"])
+@pytest.mark.istio(
+    "INJ-008", level="core", requires=["CP-001[istio-pilot]", "CP-003[istio-pilot]", "CP-004", "BKI-002"]
+)
 def test_sidecars_are_synced(mesh: Mesh, bookinfo: Bookinfo) -> None:
     """Every sidecar of bookinfo has accepted the configuration that discovery has sent it last.
 

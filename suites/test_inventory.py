@@ -32,8 +32,9 @@ def test_custom_resource_definitions_are_established(mesh: Mesh) -> None:
 
 @pytest.mark.istio("INV-002", level="core", requires=["INV-001"])
 def test_objects_of_the_manifests_exist(mesh: Mesh) -> None:
-    """Every object that was applied is there, by kind, namespace and name.
+    """Every object that was applied is there, by kind, namespace and name, and grants what it granted.
 
+    Of roles and their bindings, which nothing but their user changes, the contents are compared as well.
     Source: the release's own manifests (what `istioctl verify-install` compares in later releases), and the
     recorded adaptations.
     """
@@ -44,27 +45,14 @@ def test_objects_of_the_manifests_exist(mesh: Mesh) -> None:
 
 
 @pytest.mark.istio("INV-003", level="core")
-def test_images_are_those_of_the_manifests(mesh: Mesh) -> None:
-    """Every container of the control plane runs the image that the manifests name.
+def test_images_are_of_this_release(mesh: Mesh) -> None:
+    """The control plane runs, and the injection template gives pods, the images that belong to this release.
 
-    Source: the release's own manifests. Judged on pods, since a deployment only says what is wanted.
+    Source: the release's chart. Judged on pods, since a deployment only says what is wanted, and on the
+    template that is on the cluster. Registries are those that the run was told of. What the release's chart
+    does not have is compared with the manifests, and so is all of an Istio that was there before the run.
     """
-    problems: list[str] = []
-    for deployment in _of_kind(mesh, "Deployment"):
-        wanted = {c["name"]: c["image"] for c in deployment["spec"]["template"]["spec"]["containers"]}
-        for pod in observations.pods_of(mesh, deployment):
-            running = {c["name"]: c["image"] for c in pod["spec"]["containers"]}
-            problems += [
-                finding(
-                    f"{Ref.of(pod)}, container {name}",
-                    expected=f"image {image}",
-                    seen=running.get(name, "no such container"),
-                    cause="an admission webhook or a later change of the deployment",
-                    look=f"kubectl -n {mesh.namespace} get pod {pod['metadata']['name']} -o yaml",
-                )
-                for name, image in wanted.items()
-                if running.get(name) != image
-            ]
+    problems = [*observations.control_plane_images(mesh), *observations.template_images(mesh)]
     assert not problems, report(problems)
 
 
@@ -112,9 +100,10 @@ def test_container_counts(mesh: Mesh) -> None:
 def test_objects_that_istio_makes_at_run_time(mesh: Mesh) -> None:
     """Galley's webhook is registered, Citadel has made its root and a certificate in each namespace.
 
-    Source: facts of the release: galley's `--webhook-config-file`, Citadel's secrets of the types
-    istio.io/ca-root and istio.io/key-and-cert. Where the API server lacks what Galley and Pilot call, the run
-    has made in their stead what they make, and has recorded that.
+    All of them name one authority: Citadel's root is the one that workloads trust, and by which the API
+    server knows Galley. Source: facts of the release: galley's `--webhook-config-file`, Citadel's secrets of
+    the types istio.io/ca-root and istio.io/key-and-cert, with their keys. Where the API server lacks what
+    Galley and Pilot call, the run has made in their stead what they make, and has recorded that.
     """
     problems = observations.runtime_objects(mesh)
     assert not problems, report(problems)

@@ -49,7 +49,7 @@ def test_api_versions_are_served(mesh: Mesh) -> None:
 
 @pytest.mark.istio("PRE-004", level="core")
 def test_user_may_install(mesh: Mesh) -> None:
-    """The user of the run may create each kind of object that the manifests hold.
+    """The user of the run may create, change, list and delete each kind of object that the manifests hold.
 
     Source: Kubernetes, SelfSubjectAccessReview.
     """

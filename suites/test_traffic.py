@@ -19,12 +19,17 @@ SAMPLES = fixtures_folder() / "bookinfo" / "1.0.5" / "networking"
 SUBSETS = SAMPLES / "destination-rule-all.yaml"
 ROUTING = [
     "CP-001[istio-galley]",
+    "CP-003[istio-galley]",
     "CP-001[istio-pilot]",
     "CP-001[istio-ingressgateway]",
     "ING-001",
     "BKI-001",
     "BKI-003",
     "ING-002",
+    "ING-004",
+    "BKI-002",
+    "BKI-008",
+    "CP-007",
 ]
 LOOK = "kubectl get virtualservices,destinationrules --all-namespaces -o yaml"
 
@@ -86,6 +91,8 @@ def _distribution(gateway: Gateway, expected: str, seen: dict[str, int]) -> str:
         gateway.request_line(REVIEWS),
         expected=expected,
         seen=seen,
-        cause="the virtual service or the subsets of reviews did not reach every sidecar",
+        cause=traffic.why_otherwise(
+            seen, "the virtual service or the subsets of reviews did not reach every sidecar"
+        ),
         look=LOOK,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from pytest_istio.conformance.check import check_of, name_of
+from pytest_istio.errors import PytestIstioError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -45,10 +46,13 @@ class Outcomes:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add the check's name and what it has come to so far to a report."""
+        """Add to a report the check's name and what it has come to so far; tell our own errors plainly."""
         report = yield
+        if report.failed and call.excinfo is not None and isinstance(call.excinfo.value, PytestIstioError):
+            # The way through this program tells a user nothing, and the message all.
+            report.longrepr = str(call.excinfo.value)
         check = check_of(item)
         if check is None:
             return report

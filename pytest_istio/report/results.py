@@ -59,7 +59,10 @@ def _message(reports: list[pytest.TestReport]) -> str:
     for report in reports:
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
-            return crash.message if crash else report.longreprtext
+            if crash:
+                return str(crash.message)
+            # As text it would name the worker, where there are some.
+            return report.longrepr if isinstance(report.longrepr, str) else report.longreprtext
         if report.skipped and (reason := getattr(report, "wasxfail", None)) is not None:
             return f"expected to fail: {reason or 'no reason is given'}"
         if report.skipped and isinstance(report.longrepr, tuple):

@@ -30,7 +30,7 @@ def facts(cluster: Mapping[str, Any], istio: Mapping[str, Any]) -> list[str]:
     return [
         f"istio: Kubernetes {istio['kubernetes']} by {cluster['provider']} ({cluster['description']}{again})",
         f"istio: manifests {istio['source']}, SHA-256 {istio['sha256']}",
-        f"istio: {changes}, {len(adaptations)} adapted to what it lacks",
+        f"istio: {changes}, {len(adaptations)} adapted to the cluster",
         *(f"istio: adapted: {each['ref']}: {each['change']}" for each in adaptations),
         *(f"istio: note: {warning}" for warning in istio["warnings"]),
     ]

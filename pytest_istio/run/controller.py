@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Controller"]
 
-FINISH_IT = "finish it with: pytest-istio cleanup (with --context NAME for an existing cluster)"
+FINISH_IT = "finish it with: pytest-istio cleanup (for an existing cluster with its --context)"
 CLUSTER_FACTS = ("name", "provider", "description", "created", "reused")
 
 

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from pytest_istio.istio.mesh import Mesh
     from pytest_istio.run.context import Run
 
-__all__ = ["need", "need_capabilities", "need_consent", "need_installation"]
+__all__ = ["need", "need_bookinfo", "need_capabilities", "need_consent", "need_installation"]
 
 ABOUT_BOOKINFO = ("BKI", "INJ", "ING")
-ABOUT_GATEWAY = ("ING",)
-"""Areas whose prerequisites are observed with the help of a fixture."""
+ABOUT_GATEWAY = ("ING", "BKI-008")
+"""Areas and checks whose prerequisites are observed with the help of a fixture."""
+DEPLOYED = "BKI-001"
+"""The check that bookinfo is deployed."""
 
 
 def need_capabilities(cluster: Cluster, check: Check) -> None:
@@ -44,13 +46,23 @@ def need_installation(item: pytest.Item, run: Run) -> None:
         block(item, f"the installation: {trouble.splitlines()[0]}")
 
 
+def need_bookinfo(request: pytest.FixtureRequest, check: Check) -> None:
+    """Block a check when bookinfo cannot be applied; the check that it is deployed fails and says why."""
+    if check.id == DEPLOYED:
+        return
+    try:
+        request.getfixturevalue("bookinfo")
+    except pytest.fail.Exception as error:
+        block(request.node, f"{DEPLOYED}: {one_line(str(error))}")
+
+
 def need(request: pytest.FixtureRequest, mesh: Mesh, requirement: str) -> None:
     """Block a check when the prerequisite behind a required check is not met."""
     try:
         namespace = (
-            request.getfixturevalue("bookinfo").namespace if requirement[:3] in ABOUT_BOOKINFO else None
+            request.getfixturevalue("bookinfo").namespace if requirement.startswith(ABOUT_BOOKINFO) else None
         )
-        gateway = request.getfixturevalue("gateway") if requirement[:3] in ABOUT_GATEWAY else None
+        gateway = request.getfixturevalue("gateway") if requirement.startswith(ABOUT_GATEWAY) else None
         problems = mesh.problems(requirement, bookinfo=namespace, gateway=gateway)
     except (PytestIstioError, pytest.fail.Exception) as error:
         problems = (str(error),)

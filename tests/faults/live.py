@@ -229,4 +229,10 @@ def _restarts(pod: Object) -> int:
 
 def _await(kube: Kube, ref: Ref, condition: Callable[[Object | None], str | None]) -> None:
     place = ref.api_version, ref.kind, ref.name, ref.namespace
-    wait_for(kube, *place, condition, timeout=BOUND, progress=Silent())
+    found = wait_for(kube, *place, condition, timeout=BOUND, progress=Silent())
+    if condition is _settled:
+        # A pod that is about to go may still answer, over connections that others keep.
+        labels = ",".join(f"{key}={value}" for key, value in found["spec"]["selector"]["matchLabels"].items())
+        pods = kube.list("v1", "Pod", ref.namespace, labels=labels)
+        going = [Ref.of(pod) for pod in pods if "deletionTimestamp" in pod["metadata"]]
+        wait_gone(kube, going, timeout=BOUND, progress=Silent())

@@ -136,9 +136,11 @@ def _run_items(items: list[pytest.Item]) -> None:
     for number, item in enumerate(items, 1):
         # As pytest makes an item ready for its first run.
         item._initrequest()  # type: ignore[attr-defined]  # all are functions
-        # Some other item always follows, so that the mesh stays.
-        others = [*items[number:], *item.session.items]
-        following = next(each for each in others if each is not item)
+        # Some other item always follows, so that the mesh stays; after the last one of another file, so that
+        # this file's part of the set-up does not stay as well.
+        others = [each for each in item.session.items if each is not item]
+        elsewhere = [each for each in others if each.path != item.path]
+        following = [*items[number:], *elsewhere, *others][0]
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
 

@@ -33,11 +33,6 @@ UNREACHABLE: dict[str, tuple[str, Callable[..., None], dict[str, Any]]] = {
         suite.test_kubernetes_version_is_supported,
         {"version_problems": ("Kubernetes v1.8.0 is too old",)},
     ),
-    "PRE-003": (
-        "what is not served cannot be applied, and ends the installation",
-        suite.test_api_versions_are_served,
-        {"unserved": ("Instance in config.istio.io/v1alpha2 is not served",)},
-    ),
     "PRE-004": (
         "its kubeconfig is an administrator's",
         suite.test_user_may_install,

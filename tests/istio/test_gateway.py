@@ -14,7 +14,9 @@ import pytest
 
 from pytest_istio.clusters.base import Address
 from pytest_istio.gateway import Gateway, GatewayError, review_version
+from pytest_istio.istio import observations
 from pytest_istio.timeouts import Timeouts
+from tests.istio.fake import FakeKube, mesh
 
 TIMEOUTS = replace(Timeouts(), request=1.0, consistency=0.6)
 ANSWERS = {
@@ -25,6 +27,7 @@ ANSWERS = {
     "no ratings": '{"reviews": [{"rating": {"error": "Ratings service is currently unavailable"}}]}',
     "no reviews": '{"error": "Sorry, product reviews are currently unavailable for this book."}',
 }
+PAGE = "<title>Simple Bookstore App</title>"
 Serve = Callable[..., Gateway]
 
 
@@ -117,6 +120,54 @@ def test_what_else_must_be_true_counts(serve: Serve) -> None:
     gateway = serve((200, "old"), (200, "old"), (200, "new"))
     gateway.wait_answer("/x", in_a_row=1, accept=lambda answer: answer.text == "new")
     assert len(Handler.seen) == 3
+
+
+def test_a_row_that_is_under_way_at_the_bound_may_end(serve: Serve) -> None:
+    gateway = serve((200, ""))
+    gateway.wait_answer("/x", in_a_row=5, timeout=0.0)
+    assert len(Handler.seen) == 5
+
+
+def test_the_right_status_with_another_content_is_told(serve: Serve) -> None:
+    with pytest.raises(GatewayError, match=r"\d x 200 of another content"):
+        serve((200, "old")).wait_answer("/x", timeout=0.1, accept=lambda answer: answer.text == "new")
+
+
+def test_the_page_may_flap_at_first(serve: Serve) -> None:
+    gateway = serve((503, ""), (200, PAGE), (503, ""), (200, PAGE))
+    assert observations.productpage_answers(gateway) == ()
+    assert len(Handler.seen) == 3 + 30
+
+
+def test_a_page_that_fails_every_other_time_does_not_answer(serve: Serve) -> None:
+    (problem,) = observations.productpage_answers(serve(*[(200, PAGE), (500, "fault filter abort")] * 500))
+    assert "30 times in a row within 0.6 s" in problem
+    assert " x 500" in problem
+    assert "fault filter abort" in problem
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seen", "caller"),
+    [(200, "Sorry, product details are currently unavailable.", "without details", "productpage"),
+     (200, "Sorry, product reviews are currently unavailable.", "without reviews", "productpage"),
+     (200, "<i>Ratings service is currently unavailable</i>", "without ratings", "reviews"),
+     (503, "", "503, not bookinfo's page", "productpage")],
+)  # fmt: skip
+def test_a_page_that_lacks_a_part_is_not_whole(
+    serve: Serve, status: int, text: str, seen: str, caller: str
+) -> None:
+    gateway = serve((200, PAGE), (status, PAGE + text))
+    (problem,) = observations.bookinfo_page_whole(mesh(FakeKube()), "default", gateway)
+    assert seen in problem
+    assert f"{caller}'s sidecar cannot reach" in problem
+    assert f"-l app={caller} " in problem
+    assert observations.bookinfo_page_whole(mesh(FakeKube()), "default", serve((200, PAGE))) == ()
+
+
+def test_paths_that_are_closed_are_named(serve: Serve) -> None:
+    (problem,) = observations.declared_paths_open(serve((404, "")))
+    assert "seen:     /login: 404 of istio-envoy; /logout: 404 of istio-envoy; /api/v1/products: " in problem
+    assert "fewer paths than bookinfo's own" in problem
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_istio.istio import explain, observations
 from pytest_istio.istio.catalog import release
 from pytest_istio.istio.explain import deployment_problems
 from pytest_istio.istio.mesh import restored
+from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.wait import Trouble
 from tests.istio.fake import FakeKube, Object, container, deployment, mesh, obj, pods
@@ -140,6 +142,20 @@ def test_a_service_that_is_gone_is_told_from_one_without_addresses() -> None:
     assert "no such Service" in text
 
 
+def test_a_service_of_the_control_plane_is_a_prerequisite_by_its_name_in_any_release() -> None:
+    assert len(observations.services_have_endpoints(mesh(FakeKube()))) == 9
+    later = replace(release("1.0.5"), successors={"istio-galley": "istiod"})
+    (text,) = replace(mesh(FakeKube()), release=later).problems("CP-003[istio-galley]")
+    assert text.startswith("Service istio-system/istiod\n")
+
+
+def test_a_job_is_complete_or_failed_or_gone() -> None:
+    job = obj("Job", "clean", "batch/v1", status={"conditions": [{"type": "Complete", "status": "True"}]})
+    assert observations.job_complete(mesh(FakeKube([job])), Ref.of(job)) == ()
+    (text,) = observations.job_complete(mesh(FakeKube()), Ref.of(job))
+    assert "not on the cluster" in text
+
+
 @pytest.mark.parametrize(
     ("reported", "good"),
     [("root@x-docker.io/istio-1.0.5-c1707e45-Clean", True), ("1.0.5", True), ("11.0.5", False),
@@ -184,6 +200,62 @@ def test_the_injector_is_live_when_a_pod_gets_its_sidecar_and_nothing_stays() ->
 )  # fmt: skip
 def test_an_injector_that_is_not_live_says_what_is_wrong_with_it(objects: list[Object], said: str) -> None:
     (text,) = observations.injector_live(mesh(FakeKube(objects)))
+    assert said in text
+
+
+MATCHING = {"matchLabels": {"istio-injection": "enabled"}}
+CHOOSING: list[tuple[Object, bool]] = [
+    ({}, True),
+    (MATCHING, True),
+    ({"matchLabels": {"istio-injection": "nobody"}}, False),
+    ({"matchExpressions": [{"key": "istio-injection", "operator": "In", "values": ["enabled"]}]}, True),
+    ({"matchExpressions": [{"key": "istio-injection", "operator": "In", "values": ["nobody"]}]}, False),
+    ({"matchExpressions": [{"key": "istio-injection", "operator": "NotIn", "values": ["disabled"]}]}, True),
+    ({"matchExpressions": [{"key": "istio-injection", "operator": "NotIn", "values": ["enabled"]}]}, False),
+    ({"matchExpressions": [{"key": "istio.io/rev", "operator": "NotIn", "values": ["canary"]}]}, True),
+    ({"matchExpressions": [{"key": "istio.io/rev", "operator": "Exists"}]}, False),
+    ({**MATCHING, "matchExpressions": [{"key": "istio.io/rev", "operator": "DoesNotExist"}]}, True),
+    ({"matchExpressions": [{"key": "istio-injection", "operator": "DoesNotExist"}]}, False),
+]
+
+
+@pytest.mark.parametrize(("selector", "good"), CHOOSING)
+def test_a_selector_that_leaves_out_labelled_namespaces_is_the_cause(selector: Object, good: bool) -> None:
+    hook = webhook("Q0E=")
+    hook["webhooks"][0]["namespaceSelector"] = selector
+    (text,) = observations.injector_live(mesh(FakeKube([hook])))
+    assert ("takes in namespaces labelled istio-injection=enabled" in text) is not good
+
+
+def test_a_policy_that_leaves_pods_alone_is_the_cause() -> None:
+    data = {"config": "policy: disabled\ntemplate: ''\n"}
+    config = obj("ConfigMap", "istio-sidecar-injector", data=data)
+    (text,) = observations.injector_live(mesh(FakeKube([webhook("Q0E="), config])))
+    assert "the policy in ConfigMap istio-system/istio-sidecar-injector is 'disabled'" in text
+
+
+def test_valid_configuration_is_created_and_nothing_stays() -> None:
+    kube = FakeKube()
+    assert observations.configuration_accepted(mesh(kube)) == ()
+    assert [kind for kind, _ in kube.deleted] == ["Gateway", "VirtualService", "DestinationRule", "Namespace"]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "answer", "said"),
+    [("", "x509", "caBundle is empty: its server"),
+     ("Q0E=", "x509: unknown authority", "certificate is not of the authority"),
+     ("Q0E=", 'webhook "x" denied the request: no', "takes what is valid for invalid")],
+)  # fmt: skip
+def test_configuration_that_is_refused_says_why(bundle: str, answer: str, said: str) -> None:
+    def refuse(given: Object) -> Object:
+        if given["kind"] == "VirtualService":
+            raise KubeError(answer)
+        return given
+
+    hook = obj("ValidatingWebhookConfiguration", "istio-galley", ADMISSION, None,
+               webhooks=[{"clientConfig": {"caBundle": bundle}}])  # fmt: skip
+    (text,) = observations.configuration_accepted(mesh(FakeKube([hook], admit=refuse)))
+    assert f"the VirtualService is refused: {answer}" in text
     assert said in text
 
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pytest_istio.traffic import SplitTest, _masses
+from pytest_istio.traffic import SplitTest, _masses, why_otherwise
 
 EVEN = {"v1": 0.5, "v3": 0.5}
 
@@ -61,3 +61,11 @@ def test_the_expectation_names_versions_limits_and_number() -> None:
 def test_shares_that_cannot_be_told_apart_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be told apart"):
         _ = SplitTest(EVEN, alpha=1e-6, power=0.99, off_by=0.001).requests
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"), [("no reviews", "the gateway and reviews"), ("no ratings", "reviews and ratings")]
+)
+def test_requests_that_met_no_version_have_another_cause(kind: str, where: str) -> None:
+    assert where in why_otherwise({"v1": 9, kind: 1}, "a rule")
+    assert why_otherwise({"v1": 9}, "a rule") == "a rule"

@@ -78,6 +78,74 @@ def test_blocked_alone_fails_the_run(files: FakeCluster) -> None:
     result.stdout.fnmatch_lines(["*1 blocked*"])
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_errors_of_this_program_are_told_without_the_way_through_it(
+    fake_cluster: FakeCluster, workers: tuple[str, ...]
+) -> None:
+    fake_cluster.pytester.makepyfile(
+        test_it="""
+        import pytest
+        from pytest_istio.errors import ClusterError
+        from pytest_istio.kube.errors import KubeError
+
+        @pytest.mark.istio("PRE-001")
+        def test_check(istio_cluster):
+            try:
+                raise ValueError("inside")
+            except ValueError as error:
+                raise KubeError("PUT /x: 503") from error
+
+        def test_of_a_user(istio_cluster): raise ClusterError("two\\nlines")
+
+        @pytest.fixture
+        def broken():
+            yield
+            raise ClusterError("at the end")
+
+        @pytest.mark.istio("PRE-004")
+        def test_ends_badly(istio_cluster, broken): pass
+        """
+    )
+    result = fake_cluster.run_apart("--istio-report=report.json", "--junitxml=junit.xml", *workers)
+    result.assert_outcomes(failed=2, passed=1, errors=1)
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*test_it.py:[0-9]*")
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_check - PUT /x: 503"])
+    cases = ET.parse(fake_cluster.pytester.path / "junit.xml").iter("testcase")
+    told = [part.text for case in cases for part in case if part.tag in ("failure", "error")]
+    assert sorted(filter(None, told)) == ["PUT /x: 503", "at the end", "two\nlines"]
+    report = json.loads((fake_cluster.pytester.path / "report.json").read_text())
+    assert {each["id"]: (each["outcome"], each["message"]) for each in report["checks"]} == {
+        "PRE-001": ("failed", "PUT /x: 503"),
+        "PRE-004": ("failed", "at the end"),
+    }
+
+
+@pytest.mark.parametrize("id_", ["BKI-001", "BKI-004"])
+def test_where_bookinfo_cannot_be_applied_one_check_fails_and_says_so(
+    fake_cluster: FakeCluster, id_: str
+) -> None:
+    fake_cluster.pytester.makeconftest(BROKEN_MESH)
+    fake_cluster.pytester.makepyfile(
+        test_it=f"""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def bookinfo(mesh):
+            pytest.fail("the template is broken", pytrace=False)
+
+        @pytest.mark.istio("{id_}")
+        def test_it(mesh, bookinfo): pass
+        """
+    )
+    result = fake_cluster.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    if id_ == "BKI-001":
+        result.stdout.fnmatch_lines(["*ERROR*test_it - Failed: the template is broken*"])
+    else:
+        result.stdout.fnmatch_lines(["blocked: BKI-004: by BKI-001: the template is broken"])
+
+
 def test_an_expected_failure_is_told_with_its_reason(fake_cluster: FakeCluster) -> None:
     fake_cluster.pytester.makepyfile(
         """

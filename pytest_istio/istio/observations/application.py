@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from pytest_istio.errors import PytestIstioError
 from pytest_istio.findings import finding
 from pytest_istio.istio import explain
 from pytest_istio.istio.mirror import mirrored_image
 from pytest_istio.istio.observations.control_plane import service_has_endpoints
+from pytest_istio.istio.observations.ingress import IN_A_ROW, TITLE
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.polling import until
 
@@ -22,6 +26,7 @@ __all__ = [
     "bookinfo_available",
     "bookinfo_endpoints",
     "bookinfo_images",
+    "bookinfo_page_whole",
     "bookinfo_pods_ready",
     "hops_of_one_request",
 ]
@@ -29,6 +34,14 @@ __all__ = [
 LOG_LINES = 500
 WITHOUT_RATINGS = "v1"
 """The version of reviews that does not ask ratings (Istio, "Bookinfo Application")."""
+LACKING = {
+    "details": "product details are currently unavailable",
+    "reviews": "product reviews are currently unavailable",
+    "ratings": "Ratings service is currently unavailable",
+}
+"""What bookinfo's page says in place of a part that it could not get; the same in all releases."""
+MARKED = 12
+"""Requests of which one meets v2 or v3 of reviews: by chance none does so once in half a million times."""
 REQUEST_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 
 
@@ -132,47 +145,91 @@ def bookinfo_images(mesh: Mesh, namespace: str) -> tuple[str, ...]:
     )
 
 
+def bookinfo_page_whole(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str, ...]:
+    """Return which part of the page is missing: details, reviews, or ratings where reviews shows them.
+
+    productpage answers 200 as well when the others do not answer it. So many pages are looked at that each
+    version of reviews has its turn.
+    """
+    seen = until(lambda: _flaw(gateway), operator.not_, timeout=gateway.timeouts.consistency)
+    if not seen:
+        return ()
+    caller = "reviews" if "ratings" in seen else "productpage"
+    problem = finding(
+        gateway.request_line("/productpage"),
+        expected=f"details, reviews, and the ratings of v2 and v3, in each of {IN_A_ROW} pages",
+        seen=seen,
+        cause=f"{caller}'s sidecar cannot reach the service: a rule leads elsewhere or breaks its requests, "
+        "it has no endpoint, or certificates do not match",
+        look=f"kubectl -n {namespace} logs -l app={caller} -c {mesh.release.sidecar.container} --tail=20",
+    )
+    return (problem,)
+
+
+def _flaw(gateway: Asked) -> str:
+    """Return what is wrong with the first page that is not whole; empty if all of them are."""
+    for number in range(1, IN_A_ROW + 1):
+        try:
+            answer = gateway.get("/productpage")
+        except PytestIstioError as error:
+            return f"page {number}: no answer ({type(error.__cause__ or error).__name__})"
+        if answer.status_code != HTTPStatus.OK or TITLE not in answer.text:
+            return f"page {number}: {answer.status_code}, not bookinfo's page"
+        if lacking := [part for part, instead in LACKING.items() if instead in answer.text]:
+            return f"page {number} without {' and '.join(lacking)}"
+    return ""
+
+
 def hops_of_one_request(mesh: Mesh, namespace: str, gateway: Asked) -> tuple[str, ...]:
     """Return which proxies on the way of one request have not logged it under its request id.
 
-    The gateway's log gives the id, found by a mark in the query; the logs of the sidecars must have it, too.
+    Several are sent, until one meets a version of reviews that asks ratings: that one is judged. The
+    gateway's log gives the ids, found by marks in the query; the logs of the sidecars must have it, too.
     """
-    mark = uuid.uuid4().hex
-    page = gateway.get(f"/productpage?u=normal&mark={mark}").text
-    # What the page could not get was not on the way: a rule leads elsewhere, or its service does not answer.
-    shown = [
-        part for part in ("details", "reviews") if f"product {part} are currently unavailable" not in page
-    ]
-    services = ["productpage", *shown]
+    marks = [uuid.uuid4().hex for _ in range(MARKED)]
+    try:
+        for mark in marks:
+            gateway.wait_answer(f"/productpage?u=normal&mark={mark}", in_a_row=1)
+    except PytestIstioError as error:
+        return (str(error),)
     missing, request_id = until(
-        lambda: _unlogged(mesh, namespace, services, mark),
+        lambda: _unlogged(mesh, namespace, marks),
         lambda result: not result[0],
         timeout=mesh.timeouts.consistency,
     )
     return tuple(_not_logged(mesh, namespace, hop, request_id) for hop in missing)
 
 
-def _unlogged(mesh: Mesh, namespace: str, services: list[str], mark: str) -> tuple[list[str], str]:
-    """Return which hops have not logged the request yet, and its id as far as it is known."""
+def _unlogged(mesh: Mesh, namespace: str, marks: list[str]) -> tuple[list[str], str]:
+    """Return which hops have not logged the request that is judged yet, and its id as far as it is known."""
     gateway = mesh.release.gateway.deployment
     deployment = mesh.kube.get("apps/v1", "Deployment", gateway, mesh.gateway_namespace)
-    lines = [line for line in _log(mesh, explain.pods_of(mesh.kube, deployment)) if mark in line]
-    ids = REQUEST_ID.findall(lines[-1]) if lines else []
+    lines = _log(mesh, explain.pods_of(mesh.kube, deployment))
+    # A request that was sent again has its mark in two lines, and the last of them is the good one.
+    answered = {mark: line for line in lines for mark in marks if mark in line}
+    ids = [found[0] for line in answered.values() if (found := REQUEST_ID.findall(line))]
     if not ids:
         return [gateway], ""
-    passed = {service: _passed(mesh, namespace, service, ids[0]) for service in services}
-    if passed.get("reviews", set()) - {WITHOUT_RATINGS}:
-        passed["ratings"] = _passed(mesh, namespace, "ratings", ids[0])
-    return [service for service, versions in passed.items() if not versions], ids[0]
+    reviews = _passed(mesh, namespace, "reviews", ids)
+    rated = [each for each in ids if reviews[each] - {WITHOUT_RATINGS}]
+    # That none is rated is known once all of them are in the logs; a rule may lead all to one version.
+    unknown = [each for each in ids if not reviews[each]]
+    request_id = (rated or unknown or ids)[-1]
+    services = ["productpage", "details", *(["ratings"] if rated else [])]
+    passed = {each: _passed(mesh, namespace, each, [request_id])[request_id] for each in services}
+    passed["reviews"] = reviews[request_id]
+    return [service for service, versions in passed.items() if not versions], request_id
 
 
-def _passed(mesh: Mesh, namespace: str, service: str, request_id: str) -> set[str]:
-    """Return the versions of a service whose sidecars have logged a request."""
-    return {
-        pod["metadata"]["labels"].get("version", "")
-        for pod in mesh.kube.list("v1", "Pod", namespace, labels=f"app={service}")
-        if any(request_id in line for line in _log(mesh, [pod]))
-    }
+def _passed(mesh: Mesh, namespace: str, service: str, ids: list[str]) -> dict[str, set[str]]:
+    """Return by request id the versions of a service whose sidecars have logged the request."""
+    passed: dict[str, set[str]] = {each: set() for each in ids}
+    for pod in mesh.kube.list("v1", "Pod", namespace, labels=f"app={service}"):
+        log = "\n".join(_log(mesh, [pod]))
+        for each in ids:
+            if each in log:
+                passed[each].add(pod["metadata"]["labels"].get("version", ""))
+    return passed
 
 
 def _log(mesh: Mesh, pods: list[Object]) -> list[str]:

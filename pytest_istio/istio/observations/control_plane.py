@@ -26,6 +26,7 @@ __all__ = [
     "pods_of",
     "restarts",
     "service_has_endpoints",
+    "services_have_endpoints",
     "version_reported",
 ]
 
@@ -46,12 +47,18 @@ def component_available(mesh: Mesh, component: str) -> tuple[str, ...]:
     )
 
 
-def crds_established(mesh: Mesh) -> tuple[str, ...]:
-    """Return which definitions of the manifests and of the release are missing, or not Established."""
+def crds_established(mesh: Mesh, component: str | None = None) -> tuple[str, ...]:
+    """Return which definitions of the manifests and of the release are missing, or not Established.
+
+    Args:
+        mesh: The installation.
+        component: The Deployment that cannot become available without those that are looked at; None for all.
+    """
     given = {each["metadata"]["name"] for each in mesh.objects if each["kind"] == CRD[1]}
     there = {each["metadata"]["name"]: each for each in mesh.kube.list(*CRD)}
+    wanted = {name for each in mesh.release.components if each.name == component for name in each.definitions}
     problems = []
-    for name in sorted(given.union(mesh.release.crds)):
+    for name in sorted(given.union(mesh.release.crds) if component is None else wanted):
         found = there.get(name)
         seen = "not on the cluster" if found is None else readiness.problem(found)
         lost = "deleted after the installation" if name in given else "the manifests leave it out"
@@ -112,6 +119,25 @@ def job_complete(mesh: Mesh, ref: Ref) -> tuple[str, ...]:
         look=why.look,
     )
     return (problem,)
+
+
+def services_have_endpoints(mesh: Mesh, name: str | None = None) -> tuple[str, ...]:
+    """Return which Services of the control plane lead nowhere, and why.
+
+    Args:
+        mesh: The installation.
+        name: The only one that is looked at, as any release calls it; None for all of them.
+    """
+    release = mesh.release
+    names = [each.name for each in release.control_plane_services] if name is None else [name]
+    services = [release.successors.get(each, each) for each in names]
+    return tuple(
+        problem
+        for service in services
+        for problem in service_has_endpoints(
+            mesh, mesh.gateway_namespace if service == release.gateway.service else mesh.namespace, service
+        )
+    )
 
 
 def service_has_endpoints(mesh: Mesh, namespace: str, service: str) -> tuple[str, ...]:

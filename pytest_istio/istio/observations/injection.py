@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import operator
+import re
 import uuid
 from typing import TYPE_CHECKING
 
 from pytest_istio.findings import finding
 from pytest_istio.istio.inject import InjectionConfig, inject_pod
-from pytest_istio.istio.namespaces import temporary_namespace
+from pytest_istio.istio.namespaces import INJECTION, temporary_namespace
 from pytest_istio.istio.observations.control_plane import ask_pod
 from pytest_istio.kube.errors import KubeError
 from pytest_istio.kube.polling import until
+from pytest_istio.kube.selectors import selects
 from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["injector_live", "probe_pod", "sidecar_of", "sidecars_synced", "sync_status", "wanted_sidecar"]
 
+SETTINGS = "istio-sidecar-injector"
+"""The ConfigMap with the injector's template and policy."""
 CONFIGURATION = ("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration")
 
 
@@ -107,7 +111,19 @@ def _cause(mesh: Mesh) -> str:
     service = mesh.release.injector.service
     if all((each["clientConfig"].get("service") or {}).get("name") != service for each in webhooks):
         return f"no webhook leads to Service {mesh.namespace}/{service}"
+    labels = {**mesh.labels, INJECTION: "enabled"}
+    if not any(selects(each.get("namespaceSelector"), labels) for each in webhooks):
+        return f"no webhook's namespaceSelector takes in namespaces labelled {INJECTION}=enabled"
+    if (policy := _policy(mesh)) != "enabled":
+        return f"the policy in ConfigMap {mesh.namespace}/{SETTINGS} is {policy!r}"
     return "the injector does not answer, its certificate does not fit, or a selector leaves the pod out"
+
+
+def _policy(mesh: Mesh) -> str:
+    """Return what becomes of pods that say nothing, by the injector's configuration as it is now."""
+    found = mesh.kube.find("v1", "ConfigMap", SETTINGS, mesh.namespace) or {}
+    policy = re.search(r"^policy: *(\w+)", (found.get("data") or {}).get("config", ""), re.MULTILINE)
+    return policy.group(1) if policy else "enabled"
 
 
 def sidecars_synced(mesh: Mesh, namespace: str) -> tuple[str, ...]:

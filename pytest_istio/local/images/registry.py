@@ -50,9 +50,12 @@ PROGRAMS: MappingProxyType[str, Program] = MappingProxyType(
         ),
         "istio/mixer": _istio("mixer", "mixer"),
         "prom/prometheus": Program(
-            "prometheus", f"{_HERE}.prometheus", stand_in=prometheus.real_program() is None
+            "prometheus",
+            f"{_HERE}.prometheus",
+            stand_in=prometheus.real_program() is None,
+            tags=r"v2\.[0-9]{1,2}\.[0-9]{1,2}",
         ),
-        "grafana/grafana": Program("grafana", f"{_HERE}.grafana"),
+        "grafana/grafana": Program("grafana", f"{_HERE}.grafana", tags=r"[0-9]{1,2}\.[0-9]{1,2}\.[0-9]{1,2}"),
         "coreos/hyperkube": Program(
             "hyperkube", f"{_HERE}.hyperkube", stand_in=False, commands={"kubectl": f"{_HERE}.kubectl"}
         ),
