@@ -220,17 +220,14 @@ class Gateway:
         # As many as make it a miracle that all three versions answered in turn and none of the others showed.
         share = min(len(versions) / len(VERSION_BY_COLOR), 0.9)
         enough = math.ceil(math.log(DOUBT) / math.log(share))
-        row: Counter[str] = Counter()
-
-        def settled() -> bool:
-            version = review_version(self.get(REVIEWS).text)
-            if version not in versions:
-                row.clear()
-                return False
-            row[version] += 1
-            return row.total() >= enough and row.keys() >= set(versions)
-
-        until(settled, bool, timeout=self.timeouts.consistency, pause=0)
+        # Over as many connections as are counted: each leads through threads of the proxies, which take in
+        # new routes one by one.
+        until(
+            lambda: self.review_versions(enough).keys() == set(versions),
+            bool,
+            timeout=self.timeouts.consistency,
+            pause=0,
+        )
         return self.review_versions(count)
 
     @contextmanager
