@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from pytest_istio.errors import PytestIstioError
+from pytest_istio.findings import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
 FAILED = 1
 WRONG = 2
+
+T = TypeVar("T")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing.set_defaults(run=_list)
     images = commands.add_parser("images", help="print the images of a run, for a registry of one's own")
     images.add_argument("version", metavar="X.Y.Z", help="the release of Istio")
-    images.add_argument(
-        "--manifests", metavar="PATH", type=Path, help="rendered YAML instead of the bundled set"
-    )
+    images.add_argument("--manifests", metavar="PATH", help="rendered YAML instead of the bundled set")
     images.add_argument(
         "--addon", metavar="NAME", action="append", default=[], help="what is added to that set"
     )
@@ -60,10 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     try:
         chosen.run(chosen)
+        sys.stdout.flush()
     except PytestIstioError as error:
-        print(f"pytest-istio: {error}", file=sys.stderr)
-        return FAILED
+        return _failed(str(error))
+    except BrokenPipeError:
+        # Who reads has seen enough, such as `head`; nothing is left to be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Such as a full disk, where the output goes or where clusters are recorded.
+        return _failed(str(error))
     return 0
+
+
+def _failed(message: str) -> int:
+    print(f"pytest-istio: {one_line(message)}", file=sys.stderr)
+    return FAILED
 
 
 def _list(_chosen: argparse.Namespace) -> None:
@@ -79,25 +92,27 @@ def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.istio.images import images
     from pytest_istio.istio.sources import manifests
     from pytest_istio.settings import Settings
+    from pytest_istio.values import to_existing, to_registry
 
+    given = [] if chosen.manifests is None else [chosen.manifests]
     asked = Settings(
         istio_version=chosen.version,
-        manifests=chosen.manifests,
+        manifests=next((_converted("--manifests", to_existing, each) for each in given), None),
         addons=tuple(chosen.addon),
-        image_registries=tuple(_registry(each) for each in chosen.image_registry),
+        image_registries=tuple(
+            _converted("--image-registry", to_registry, each) for each in chosen.image_registry
+        ),
     )
     print("\n".join(images(asked)))
     for warning in manifests(asked).warnings:
         print(f"note: {warning}", file=sys.stderr)
 
 
-def _registry(given: str) -> tuple[str, str]:
-    from pytest_istio.values import to_registry
-
+def _converted(flag: str, convert: Callable[[str, Path], T], given: str) -> T:
     try:
-        return to_registry(given, Path())
+        return convert(given, Path())
     except ValueError as error:
-        raise PytestIstioError(f"--image-registry: {given!r} {error}") from None
+        raise PytestIstioError(f"{flag}: {given!r} {error}") from None
 
 
 def _cleanup(chosen: argparse.Namespace) -> None:

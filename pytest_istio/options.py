@@ -141,7 +141,7 @@ OPTIONS = (
         name="client-image",
         field="client_image",
         metavar="IMAGE",
-        convert=values.to_text,
+        convert=values.to_image,
         help="Image with curl for asking from inside the mesh, where the application has no client.",
     ),
     Option(
@@ -252,7 +252,7 @@ OPTIONS = (
         name="kind-image",
         field="kind_image",
         metavar="IMAGE",
-        convert=values.to_text,
+        convert=values.to_image,
         help="Node image for kind, so the Kubernetes version. Default: one that the Istio version supports.",
         pytest_kind="kind_image",
         cluster="kind",

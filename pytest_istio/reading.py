@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "place", "read"]
 
+PREFIX = "PYTEST_ISTIO_"
+ALIKE = 0.85
+"""How alike two names are, from 0 to 1, of which one is taken for the other misspelt."""
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Add every option and its ini twin to pytest's."""
@@ -51,12 +55,26 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
         return None
     from pytest_istio.settings import Settings
 
+    _refuse_misspelt(environment)
     sources = {option.field: given[option].source if option in given else "default" for option in OPTIONS}
     values = {option.field: _converted(option, found, config) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
     _refuse_contradictions(settings, given)
     _refuse_overwriting(settings)
     return _for_installed(settings) if settings.use_installed else settings
+
+
+def _refuse_misspelt(environment: Mapping[str, str]) -> None:
+    """Return if no variable is nearly an option's: what it asks for would silently not be done."""
+    from difflib import get_close_matches
+
+    names = [option.variable.removeprefix(PREFIX) for option in OPTIONS]
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in names:
+            continue
+        for near in get_close_matches(name, names, n=1, cutoff=ALIKE):
+            raise BadSettingError(f"{variable} is no variable of pytest-istio; {PREFIX}{near} is")
 
 
 def _refuse_contradictions(settings: Settings, given: Mapping[Option, _Given]) -> None:
@@ -82,6 +100,9 @@ def _refuse_contradictions(settings: Settings, given: Mapping[Option, _Given]) -
         )
     if settings.gate and settings.istio_version is None and not settings.use_installed:
         raise BadSettingError("--istio-gate needs --istio-version, without which no check runs")
+    prefixes = [prefix for prefix, _ in settings.image_registries]
+    if twice := next((each for each in prefixes if prefixes.count(each) > 1), None):
+        raise BadSettingError(f"--istio-image-registry: {twice} is mapped twice; leave one of them out")
     if settings.kind_config and settings.kind_nodes > 1:
         raise BadSettingError(
             "--istio-kind-config says how many nodes there are; leave out --istio-kind-nodes"
@@ -101,9 +122,10 @@ def _refuse_overwriting(settings: Settings) -> None:
         files = filter(None, os.environ.get("KUBECONFIG", "").split(os.pathsep))
         given |= {f"KUBECONFIG ({each})": Path(each) for each in files}
     for report in settings.reports:
-        place = report.resolve()
+        # What cannot be followed, such as a link to itself, is told of elsewhere, and stays as it is here.
+        place = Path(os.path.realpath(report))
         for flag, path in given.items():
-            if path and path.resolve() in (place, *place.parents):
+            if path and Path(os.path.realpath(path)) in (place, *place.parents):
                 raise BadSettingError(
                     f"--istio-report={report} lies where {flag} looks; write it to another place"
                 )
@@ -126,7 +148,7 @@ def place(option: Option, source: str, config: pytest.Config) -> str:
     """Return how to name, for people, the place where an option was given."""
     return {
         "environment": option.variable,
-        "ini": f"{option.ini} in {config.inipath}",
+        "ini": f"{option.ini} in {config.inipath or '--override-ini'}",
         "pytest-kind": f"pytest-kind's --{option.pytest_kind.replace('_', '-')}",
     }.get(source, option.flag)
 

@@ -21,6 +21,7 @@ __all__ = [
     "to_feature",
     "to_file",
     "to_folder",
+    "to_image",
     "to_kind_name",
     "to_namespace",
     "to_namespaced",
@@ -34,9 +35,10 @@ __all__ = [
     "to_yes",
 ]
 
-VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+VERSION = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
 CHECK = re.compile(r"[A-Z]{2,4}-[0-9]{3}(\[.+\])?")
-REPOSITORY = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)*")
+REPOSITORY = re.compile(r"[a-zA-Z0-9][\w.-]*(:[0-9]+)?(/[\w.-]+)*", re.ASCII)
+IMAGE = re.compile(rf"{REPOSITORY.pattern}(:[\w.-]+)?(@sha256:[0-9a-f]{{64}})?", re.ASCII)
 # RFC 1123, what the API server demands of a namespace's name.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -69,6 +71,12 @@ def to_namespaced(value: str, folder: Path) -> tuple[str, str]:
 
 
 def to_text(value: str, folder: Path) -> str:
+    return value
+
+
+def to_image(value: str, folder: Path) -> str:
+    if not IMAGE.fullmatch(value):
+        raise ValueError("is no name of an image such as docker.io/curlimages/curl:8.16.0")
     return value
 
 
@@ -113,7 +121,7 @@ def to_skip(value: str, folder: Path) -> tuple[str, str]:
 
 
 def to_path(value: str, folder: Path) -> Path:
-    if not value:
+    if not value or "\0" in value:
         raise ValueError("is no path")
     try:
         return folder / Path(value).expanduser()
@@ -175,6 +183,6 @@ def to_timeouts(value: str, folder: Path) -> Timeouts:
         factor = float(value)
     except ValueError:
         factor = 0.0
-    if not 0 < factor <= 100:  # noqa: PLR2004 (also keeps out inf and nan)
-        raise ValueError("is not a number above 0, at most 100")
+    if not 0.1 <= factor <= 100:  # noqa: PLR2004 (also keeps out inf and nan)
+        raise ValueError("is not a number from 0.1 to 100")
     return Timeouts().scaled(factor)

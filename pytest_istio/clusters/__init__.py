@@ -40,8 +40,9 @@ def resolve(settings: Settings) -> str:
     elif chosen == "auto":
         chosen = "kind" if find_spec("pytest_kind") and _engine_answers() else "local"
     if chosen == "local" and settings.istio_version and not _has_stand_ins(settings.istio_version):
+        came_to = "" if settings.cluster == "local" else "no container engine answers kind here, and "
         raise BadSettingError(
-            "--istio-cluster=local has stand-ins for Istio 1.0 to 1.4 only, "
+            f"{came_to}--istio-cluster=local has stand-ins for Istio 1.0 to 1.4 only, "
             f"not for {settings.istio_version}; take kind, or an existing cluster (--istio-context)"
         )
     return chosen

@@ -171,8 +171,19 @@ class KindFolder:
         draft.replace(self.path / f"{name}.json")
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return what `write` wrote."""
-        state: dict[str, Any] = json.loads((self.path / f"{name}.json").read_text(encoding="utf-8"))
+        """Return what `write` wrote.
+
+        Raises:
+            ClusterError: Somebody else has written there since.
+        """
+        file = self.path / f"{name}.json"
+        try:
+            state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ClusterError(
+                f"{file} is no record of a cluster of kind: {error}. Delete cluster {self.name} with kind, "
+                f"then remove {self.path}."
+            ) from error
         return state
 
     def wrap(self, program: Path) -> None:

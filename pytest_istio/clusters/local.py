@@ -24,7 +24,7 @@ from pytest_istio.local.instances import may_bind_low_ports
 from pytest_istio.local.machine import check_machine
 from pytest_istio.local.node.registration import RUNTIME
 from pytest_istio.local.protocol import DETACH, Order
-from pytest_istio.local.records import records
+from pytest_istio.local.records import find, records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -102,9 +102,8 @@ class LocalProvider:
         if supervisor is None or self._listener is None:
             return
         if keep and supervisor.poll() is None:
-            for record in records():
-                if record.name == cluster.name:
-                    record.keep()
+            if record := find(cluster.name):
+                record.keep()
             _detach(supervisor)
         else:
             _end(supervisor)

@@ -12,10 +12,12 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube import yaml_text
+from pytest_istio.kube.names import misnamed
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.shapes import called, misshapen
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Manifests", "load", "parse"]
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+
+MAX_WARNINGS = 20
+"""How many oddities are told one by one."""
 
 MAX_BYTES = 64 * 2**20
 """The size of all files together; Istio's own manifests are below 1 MiB."""
@@ -87,6 +92,8 @@ def load(path: Path, *, source: str | None = None) -> Manifests:
         digest = hashlib.sha256(listing.encode()).hexdigest()
     else:
         digest = digests[0][0]
+    if len(warnings) > MAX_WARNINGS:
+        warnings = [*warnings[:MAX_WARNINGS], f"{path}: {len(warnings) - MAX_WARNINGS:,} more of that kind."]
     return Manifests(tuple(item.obj for item in found), source or str(path), digest, tuple(warnings))
 
 
@@ -108,7 +115,11 @@ def parse(text: str | bytes, *, origin: str) -> tuple[list[Object], list[str]]:
 def _files(path: Path) -> list[Path]:
     try:
         if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+            # Folders inside are passed over, as kubectl does; a link to nowhere is not, nor is a pipe.
+            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.is_dir())
+            if odd := next((file for file in files if file.exists() and not file.is_file()), None):
+                msg = f"{odd}: is no file; move it out of the folder."
+                raise ManifestError(msg)
             if not files:
                 msg = f"{path}: the folder has no *.yaml, *.yml or *.json file."
                 raise ManifestError(msg)
@@ -162,13 +173,29 @@ def _json_document(text: str, origin: str, warnings: list[str]) -> Iterator[tupl
         return obj
 
     try:
-        yield json.loads(text, object_pairs_hook=object_of), origin
+        document = json.loads(text, object_pairs_hook=object_of)
     except json.JSONDecodeError as error:
         msg = f"{origin}:{error.lineno}: not JSON: {error.msg}."
         raise ManifestError(msg) from error
     except (RecursionError, ValueError) as error:
         msg = f"{origin}: nested too deeply, or a number is too long."
         raise ManifestError(msg) from error
+    if _too_deep(document):
+        msg = f"{origin}: nested too deeply: more than {yaml_text.MAX_DEPTH} levels; no manifest needs that."
+        raise ManifestError(msg)
+    yield document, origin
+
+
+def _too_deep(document: object) -> bool:
+    level = [document]
+    for _ in range(yaml_text.MAX_DEPTH + 1):
+        inner = [
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, dict | list)
+        ]
+        level = list(chain.from_iterable(inner))
+    return bool(level)
 
 
 def _flattened(document: object, where: str) -> Iterator[Object]:
@@ -201,13 +228,17 @@ def _checked(obj: Object, where: str) -> Object:
     if not isinstance(metadata.get("namespace"), str | None):
         msg = f"{where}: {obj['kind']} {name}: metadata.namespace must be text."
         raise ManifestError(msg)
+    odd = misnamed(obj)
+    if odd is not None:
+        msg = f"{where}: {obj['kind']} {name}: {odd}."
+        raise ManifestError(msg)
     for field in ("annotations", "labels"):
         if not isinstance(metadata.get(field), dict | None):
             msg = f"{where}: {obj['kind']} {name}: metadata.{field} must be an object."
             raise ManifestError(msg)
-    odd = next(_not_json(obj), None)
-    if odd is not None:
-        msg = f"{where}: {obj['kind']} {name}: {odd} is no value of JSON."
+    no_value = next(_not_json(obj), None)
+    if no_value is not None:
+        msg = f"{where}: {obj['kind']} {name}: {no_value} is no value of JSON."
         raise ManifestError(msg)
     wrong = misshapen(obj)
     if wrong is not None:

@@ -23,6 +23,9 @@ __all__ = ["documents"]
 MAX_VALUES = 1_000_000
 """Scalars, lists and mappings of one text, aliases followed; Istio 1.0.5 has 10,000."""
 
+CHARACTERS_OF_VALUE = 100
+"""A scalar counts once more for each so many characters, since it is written out wherever an alias is."""
+
 MAX_DEPTH = 100
 """Lists and mappings inside one another, aliases followed; the deepest of Istio's are below 20."""
 
@@ -147,9 +150,10 @@ class _Meter:
                 self._end(where)
             elif isinstance(event, yaml.ScalarEvent):
                 _check_tag(event.tag, where)
+                values = 1 + len(event.value) // CHARACTERS_OF_VALUE
                 if event.anchor:
-                    self._anchors[event.anchor] = 1, 0
-                self._add(1, 0, where)
+                    self._anchors[event.anchor] = values, 0
+                self._add(values, 0, where)
 
     def _alias(self, anchor: str, where: str) -> None:
         self.has_aliases = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from pytest_istio.errors import ClusterError
 from pytest_istio.local.processes import started_at
 
-__all__ = ["Record", "records"]
+__all__ = ["Record", "find", "records"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,30 @@ class Record:
 
 
 def records() -> list[Record]:
-    """Return all records of this user, by name."""
-    found = []
-    for path in sorted(_folder().glob("*.json")):
+    """Return all records of this user, by name.
+
+    Raises:
+        ClusterError: A file there is none, or one of another version of this program.
+    """
+    return [found for path in sorted(_folder().glob("*.json")) if (found := _read(path))]
+
+
+def find(name: str) -> Record | None:
+    """Return the record of a cluster; None if there is none."""
+    return _read(_folder() / f"{name}.json")
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
         # A cluster that ends meanwhile takes its record with it.
-        with suppress(FileNotFoundError):
-            found.append(Record(**json.loads(path.read_text(encoding="utf-8"))))
-    return found
+        return None
+    except (ValueError, TypeError) as error:
+        raise ClusterError(
+            f"{path} is no record of a cluster of this version of pytest-istio: {error}. If no cluster of "
+            "that name runs any more, remove the file."
+        ) from error
 
 
 def _folder() -> Path:

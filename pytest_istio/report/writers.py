@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pytest_istio.report.model import Report
 
@@ -39,13 +39,18 @@ def check(path: Path) -> None:
     if path.suffix not in WRITERS:
         raise ValueError(f"must end in one of {', '.join(WRITERS)}")
     try:
-        if not path.parent.is_dir():
-            raise ValueError(f"cannot be written: the folder {path.parent} does not exist")
-        if path.is_dir():
+        # Where a link leads, the file is made.
+        place = Path(os.path.realpath(path))
+        if not place.parent.is_dir():
+            raise ValueError(f"cannot be written: the folder {place.parent} does not exist")
+        if place.is_dir():
             raise ValueError("cannot be written: it is a folder")
-        if path.exists() and not path.is_file():
+        if place.exists() and not place.is_file():
             raise ValueError("cannot be written: it is no file")
-        place = path if path.exists() else path.parent
+        if place.is_symlink():
+            raise ValueError("cannot be written: it is a link that leads to itself")
+        if not place.exists():
+            place = place.parent
     except OSError as error:
         raise ValueError(f"cannot be written: {error}") from None
     if not os.access(place, os.W_OK):

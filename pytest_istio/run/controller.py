@@ -25,6 +25,7 @@ from pytest_istio.run.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
 
@@ -163,11 +164,14 @@ class Controller:
         if self._interrupts.heard:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         self._report = self._compose(session, cluster)
+        for path in self._run.settings.reports:
+            self._write(session, self._report, path)
+
+    def _write(self, session: pytest.Session, report: Report, path: Path) -> None:
         try:
-            for path in self._run.settings.reports:
-                writers.write(self._report, path)
+            writers.write(report, path)
         except OSError as error:
-            self._fail(session, f"--istio-report: {error.filename} cannot be written: {error.strerror}")
+            self._fail(session, f"--istio-report: {path} cannot be written: {error.strerror}")
 
     def _judge(self, session: pytest.Session, outcomes: list[str], cluster: Cluster | None) -> None:
         if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -208,6 +208,13 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(ManifestError, match=r"neither a file nor a folder\.$"):
         load(tmp_path / "pipe.yaml")
+    with pytest.raises(ManifestError, match=r"pipe\.yaml: is no file; move it out of the folder\.$"):
+        load(tmp_path)
+    (tmp_path / "pipe.yaml").unlink()
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    with pytest.raises(ManifestError, match=r"link\.yaml: cannot be read: No such file or directory\.$"):
+        load(tmp_path)
+    (tmp_path / "link.yaml").unlink()
     (tmp_path / "empty.yaml").write_text("---\n")
     with pytest.raises(ManifestError, match=r"no Kubernetes object in it\.$"):
         load(tmp_path)

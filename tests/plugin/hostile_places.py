@@ -114,11 +114,21 @@ def not_utf8(place: Place) -> None:
 def deep(place: Place) -> None:
     for name in ("deep.yaml", "deep.json"):
         place.write(name, "[" * 100_000 + "]" * 100_000)
+    place.write("fairly-deep.json", "[" * 500 + "]" * 500)
 
 
 def bomb(place: Place) -> None:
     lines = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
     place.write("bomb.yaml", "\n".join(lines))
+    text = "t" * 1_000_000
+    place.write("text-bomb.yaml", f"text: &text {text}\nall: [{'*text, ' * 200}]")
+
+
+def links(place: Place) -> None:
+    (place.here / "loop.json").symlink_to("loop.json")
+    (place.here / "astray.json").symlink_to("nowhere/report.json")
+    (place.here / "folder").mkdir()
+    (place.here / "folder" / "astray.yaml").symlink_to("nowhere")
 
 
 def kubeconfig(place: Place) -> None:
@@ -297,6 +307,8 @@ def docker_of_bytes(place: Place) -> None:
 
 def pipe(place: Place) -> None:
     os.mkfifo(place.here / "pipe.json")
+    (place.here / "folder").mkdir()
+    os.mkfifo(place.here / "folder" / "pipe.yaml")
 
 
 def kubeconfig_with_suffix(place: Place) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +72,33 @@ def test_failure_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setattr(local, "cleanup", fails)
     assert main(["cleanup"]) == 1
     assert capsys.readouterr().err == "pytest-istio: It does not end.\n"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"name": "a"}'])
+def test_a_record_that_cannot_be_read_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    record = tmp_path / "pytest-istio" / "clusters" / "a.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    assert main(["cleanup"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"pytest-istio: {record} is no record of a cluster")
+    assert line.endswith("remove the file.")
+    assert record.exists()
+
+
+def test_output_that_nobody_takes_is_no_traceback() -> None:
+    command = [sys.executable, "-m", "pytest_istio.cli", "images", "1.0.5"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "pytest-istio: [Errno 28] No space left on device\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["install"], ["list", "more"]])
