@@ -262,10 +262,12 @@ def _not_json(value: object) -> Iterator[str]:
 
 
 def _refuse_duplicates(found: list[_Found]) -> None:
-    places: dict[tuple[str, str, str | None, str], str] = {}
+    places: dict[tuple[str, str, str, str], str] = {}
     for item in found:
         ref = Ref.of(item.obj)
-        before = places.setdefault((ref.group, ref.kind, ref.namespace, ref.name), item.where)
+        # As they are applied, those without a namespace are in this one.
+        namespace = ref.namespace or "default"
+        before = places.setdefault((ref.group, ref.kind, namespace, ref.name), item.where)
         if before is not item.where:
             msg = f"{item.where}: {ref} is there already, at {before}."
             raise ManifestError(msg)

@@ -198,6 +198,9 @@ def test_an_object_that_is_there_twice_is_refused_with_both_places(tmp_path: Pat
     one.unlink()
     with pytest.raises(ManifestError, match=f"^{two}:7: Thing a is there already, at {two}:2.$"):
         load(tmp_path)
+    two.write_text(f"{HEAD}---\n{HEAD}  namespace: default\n")
+    with pytest.raises(ManifestError, match=f"^{two}:.: Thing default/a is there already, at {two}:1.$"):
+        load(tmp_path)
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
