@@ -191,6 +191,7 @@ class Release:
         authority_secret: The Secret in which the control plane keeps its certificate authority, if it does.
         workload_secret: The Secret that it makes for every service account, if it does: ``istio.{account}``.
         namespace_config_maps: The ConfigMaps that it makes in every namespace.
+        gateway_classes: The GatewayClasses that it makes where the cluster has the Gateway API.
         bookinfo: The sample application.
     """
 
@@ -211,6 +212,7 @@ class Release:
     authority_secret: str | None
     workload_secret: str | None
     namespace_config_maps: tuple[str, ...]
+    gateway_classes: tuple[str, ...]
     bookinfo: BookinfoSpec
 
     @property

@@ -32,6 +32,7 @@ __all__ = ["Made", "made_by", "remove"]
 CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Pod")
 WORKLOAD_SECRET = "istio.io/key-and-cert"  # noqa: S105  (the type of one, not a secret)
 WEBHOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+GATEWAY_CLASS = ("gateway.networking.k8s.io/v1", "GatewayClass")
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 ISTIO = ".istio.io"
 KUBERNETES = ".k8s.io"
@@ -263,8 +264,12 @@ def _made_by_istio(kube: Kube, release: Release | None, since: str) -> list[Ref]
         for name in release.namespace_config_maps
         for each in kube.list("v1", "ConfigMap", fields=f"metadata.name={name}")
     ]
+    classes = _listed(kube, GATEWAY_CLASS) if release.gateway_classes else []
+    if isinstance(classes, KubeError):
+        raise classes
+    classes = [each for each in classes if each["metadata"]["name"] in release.gateway_classes]
     return [
         Ref.of(each)
-        for each in [*objects, *secrets, *config_maps]
+        for each in [*objects, *secrets, *config_maps, *classes]
         if each is not None and each["metadata"]["creationTimestamp"] >= since
     ]
