@@ -77,15 +77,17 @@ def test_only_declared_paths_are_open(gateway: Gateway) -> None:
 
 @pytest.mark.istio("ING-006", level="core", requires=ROUTING)
 @pytest.mark.usefixtures("bookinfo")
-def test_hosts_are_matched(gateway: Gateway, routes: Routes) -> None:
+def test_hosts_are_matched(mesh: Mesh, gateway: Gateway, routes: Routes) -> None:
     """A virtual service for one host answers requests to that host and no other.
 
     Source: Istio, Gateway and VirtualService, hosts.
     """
+    path, other = "/reviews/0", {"Host": "other.example.com"}
+    if mesh.settings.use_installed and observations.answered_by(gateway.get(path, headers=other)) != NOT_OPEN:
+        pytest.skip("the cluster's owner leads every host somewhere, so a host that nobody names is missing")
     routes.apply(HERE / "hosts.yaml")
-    path = "/reviews/0"
     gateway.wait_answer(path, 200, headers={"Host": "reviews.example.com"})
-    seen = observations.answered_by(gateway.get(path, headers={"Host": "other.example.com"}))
+    seen = observations.answered_by(gateway.get(path, headers=other))
     assert seen == NOT_OPEN, finding(
         f"{gateway.url}{path} for the host other.example.com",
         expected=f"{NOT_OPEN}, since no virtual service names that host",
