@@ -62,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     try:
         chosen.run(chosen)
-        sys.stdout.flush()
+        # What cannot be written is to be told, not left to Python's end; somebody may have closed it.
+        if sys.stdout:
+            sys.stdout.flush()
     except PytestIstioError as error:
         return _failed(str(error))
     except BrokenPipeError:

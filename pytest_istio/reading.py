@@ -50,12 +50,12 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
     Raises:
         BadSettingError: A value cannot be used; the message names where it was given.
     """
+    _refuse_misspelt(environment)
     given = {option: found for option in OPTIONS if (found := _given(option, config, environment))}
     if not given:
         return None
     from pytest_istio.settings import Settings
 
-    _refuse_misspelt(environment)
     sources = {option.field: given[option].source if option in given else "default" for option in OPTIONS}
     values = {option.field: _converted(option, found, config) for option, found in given.items()}
     settings = Settings(**values, sources=sources)
@@ -66,13 +66,13 @@ def read(config: pytest.Config, environment: Mapping[str, str]) -> Settings | No
 
 def _refuse_misspelt(environment: Mapping[str, str]) -> None:
     """Return if no variable is nearly an option's: what it asks for would silently not be done."""
-    from difflib import get_close_matches
-
     names = [option.variable.removeprefix(PREFIX) for option in OPTIONS]
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX)
         if name == variable or name in names:
             continue
+        from difflib import get_close_matches
+
         for near in get_close_matches(name, names, n=1, cutoff=ALIKE):
             raise BadSettingError(f"{variable} is no variable of pytest-istio; {PREFIX}{near} is")
 
@@ -146,9 +146,10 @@ def _for_installed(settings: Settings) -> Settings:
 
 def place(option: Option, source: str, config: pytest.Config) -> str:
     """Return how to name, for people, the place where an option was given."""
+    overridden = [each.partition("=")[0].strip() for each in config.getoption("override_ini") or []]
     return {
         "environment": option.variable,
-        "ini": f"{option.ini} in {config.inipath or '--override-ini'}",
+        "ini": f"-o {option.ini}" if option.ini in overridden else f"{option.ini} in {config.inipath}",
         "pytest-kind": f"pytest-kind's --{option.pytest_kind.replace('_', '-')}",
     }.get(source, option.flag)
 

@@ -37,8 +37,11 @@ __all__ = [
 
 VERSION = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
 CHECK = re.compile(r"[A-Z]{2,4}-[0-9]{3}(\[.+\])?")
-REPOSITORY = re.compile(r"[a-zA-Z0-9][\w.-]*(:[0-9]+)?(/[\w.-]+)*", re.ASCII)
-IMAGE = re.compile(rf"{REPOSITORY.pattern}(:[\w.-]+)?(@sha256:[0-9a-f]{{64}})?", re.ASCII)
+# The distribution project's grammar of images' names.
+HOST = r"[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?"
+PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
+REPOSITORY = re.compile(rf"{HOST}(/{PART})*")
+IMAGE = re.compile(rf"({HOST}/)?{PART}(/{PART})*(:\w[\w.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?", re.ASCII)
 # RFC 1123, what the API server demands of a namespace's name.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -71,6 +74,8 @@ def to_namespaced(value: str, folder: Path) -> tuple[str, str]:
 
 
 def to_text(value: str, folder: Path) -> str:
+    if not value.strip():
+        raise ValueError("is no name")
     return value
 
 

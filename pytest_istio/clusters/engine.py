@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ClusterError
+from pytest_istio.local.processes import asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,8 +66,8 @@ class Engine:
         Raises:
             ClusterError: The engine does not answer.
         """
-        asked = _answer(self.program, "image", "inspect", image)
-        return json.loads(asked.stdout)[0] if asked.returncode == 0 else None
+        answer = _answer(self.program, "image", "inspect", image)
+        return json.loads(answer.stdout)[0] if answer.returncode == 0 else None
 
     def pull(self, image: str, *, timeout: float, progress: Progress) -> None:
         """Fetch an image.
@@ -80,6 +81,8 @@ class Engine:
         except subprocess.TimeoutExpired as error:
             why = f"it had not arrived after {timeout:.0f} s"
             raise ClusterError(self._not_pulled(image, why)) from error
+        except OSError as error:
+            raise ClusterError(self._not_pulled(image, _not_run(error))) from error
         if pulled.returncode != 0:
             raise ClusterError(self._not_pulled(image, _last_line(pulled.stderr)))
 
@@ -95,6 +98,8 @@ class Engine:
             saved = _run(self.program, "save", *several, "--output", str(path), *images, timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"`{self.program} save`: not done after {timeout:.0f} s") from error
+        except OSError as error:
+            raise ClusterError(f"`{self.program} save`: {_not_run(error)}") from error
         if saved.returncode != 0:
             raise ClusterError(f"`{self.program} save` failed: {_last_line(saved.stderr)}")
 
@@ -144,9 +149,7 @@ def _answer(program: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _run(program: str, *words: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [program, *words], capture_output=True, text=True, errors="replace", timeout=timeout, check=False
-    )
+    return asked([program, *words], seconds=timeout)
 
 
 def _silent(program: str, command: str) -> str:
@@ -176,14 +179,14 @@ def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
         ClusterError: None answers, or one is asked for that is not known; says what is the matter with each
             and what helps.
     """
-    asked = environment.get(_ASKED)
-    if asked and asked not in PROGRAMS:
+    chosen = environment.get(_ASKED)
+    if chosen and chosen not in PROGRAMS:
         raise ClusterError(
-            f"{_ASKED}={asked}: no such container engine is known here; unset it, or set it to "
+            f"{_ASKED}={chosen}: no such container engine is known here; unset it, or set it to "
             f"{' or '.join(PROGRAMS)}"
         )
     troubles = []
-    for program in [asked] if asked else PROGRAMS:
+    for program in [chosen] if chosen else PROGRAMS:
         answer = _ask(program)
         if isinstance(answer, Engine):
             return answer
@@ -209,20 +212,20 @@ def _ask(program: str) -> Engine | str:
         if trouble := "; ".join(facts.get("ServerErrors") or []) or (answer.returncode and answer.stderr):
             return _explained(program, str(trouble))
         return _podman(facts) if program == "podman" else _docker(facts)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"`{program} info` answers what no {program} does: {_last_line(answer.stdout)[:80]}"
 
 
 def _docker(facts: Mapping[str, Any]) -> Engine:
-    machine = facts["Architecture"]
+    machine, host = str(facts["Architecture"]), str(facts.get("Name", ""))
     return Engine("docker", _MACHINES.get(machine, machine), int(facts["CgroupVersion"]),
-                  facts["MemTotal"], Path(facts["DockerRootDir"]), facts.get("Name", ""))  # fmt: skip
+                  int(facts["MemTotal"]), Path(facts["DockerRootDir"]), host)  # fmt: skip
 
 
 def _podman(facts: Mapping[str, Any]) -> Engine:
     host, store = facts["host"], facts["store"]
-    return Engine("podman", host["arch"], int(host["cgroupVersion"].lstrip("v")),
-                  host["memTotal"], Path(store["graphRoot"]), host.get("hostname", ""))  # fmt: skip
+    return Engine("podman", str(host["arch"]), int(host["cgroupVersion"].lstrip("v")),
+                  int(host["memTotal"]), Path(store["graphRoot"]), str(host.get("hostname", "")))  # fmt: skip
 
 
 def _explained(program: str, text: str) -> str:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from pytest_istio.clusters.base import Cluster
-from pytest_istio.clusters.engine import kind_environment
+from pytest_istio.clusters.engine import PROGRAMS, kind_environment
 from pytest_istio.errors import ClusterError
+from pytest_istio.paths import user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +96,10 @@ class KindFolder:
     @property
     def engine(self) -> str:
         """The program of the engine that has the cluster."""
-        engine: str = self.read(_OWNER)["engine"]
-        return engine
+        engine = self.read(_OWNER).get("engine")
+        if engine not in PROGRAMS:
+            raise self._no_record(_OWNER, f"engine is {engine!r}")
+        return str(engine)
 
     @property
     def place(self) -> str | None:
@@ -151,14 +154,21 @@ class KindFolder:
         return True
 
     def claim(self) -> Cluster | None:
-        """Hold the lock of a kept cluster and return it as it was kept; None if another run uses it."""
+        """Hold the lock of a kept cluster and return it as it was kept; None if another run uses it.
+
+        Raises:
+            ClusterError: Somebody else has written its record.
+        """
         if not self.hold():
             return None
         # Who used it may have taken it away meanwhile.
         if not self.kept:
             self.lock.release()
             return None
-        return Cluster.from_state(self.read(_KEPT))
+        try:
+            return Cluster.from_state(self.read(_KEPT))
+        except (LookupError, TypeError) as error:
+            raise self._no_record(_KEPT, f"{type(error).__name__} {error}") from error
 
     def take(self) -> None:
         """Have a claimed cluster go with this run, unless it is kept again."""
@@ -177,14 +187,22 @@ class KindFolder:
             ClusterError: Somebody else has written there since.
         """
         file = self.path / f"{name}.json"
+        # Reading a pipe might never end.
+        if file.is_fifo():
+            raise self._no_record(name, "it is a pipe")
         try:
-            state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ClusterError(
-                f"{file} is no record of a cluster of kind: {error}. Delete cluster {self.name} with kind, "
-                f"then remove {self.path}."
-            ) from error
+            state = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise self._no_record(name, str(error)) from error
+        if not isinstance(state, dict):
+            raise self._no_record(name, "it holds no JSON object")
         return state
+
+    def _no_record(self, name: str, why: str) -> ClusterError:
+        return ClusterError(
+            f"{self.path / name}.json is no record of a cluster of kind: {why}. Delete cluster {self.name} "
+            f"with kind, then remove {self.path}."
+        )
 
     def wrap(self, program: Path) -> None:
         """Have `program` call this one of kind's."""
@@ -219,12 +237,21 @@ class KindFolder:
 
 
 def folders() -> Iterator[KindFolder]:
-    """Return the folders of all clusters of this user."""
-    for path in sorted((state_folder() / "kind").glob(f"*/{_OWNER}.json")):
-        yield KindFolder(path.parent)
+    """Return the folders of all clusters of this user.
+
+    Raises:
+        OSError: They cannot be looked at.
+    """
+    try:
+        # Not glob, to which a folder that may not be read is an empty one.
+        paths = sorted((state_folder() / "kind").iterdir())
+    except FileNotFoundError:
+        return
+    for path in paths:
+        if (path / f"{_OWNER}.json").exists():
+            yield KindFolder(path)
 
 
 def state_folder() -> Path:
     """Return where this user's clusters are recorded."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "pytest-istio"
+    return user_folder("XDG_STATE_HOME", ".local/state")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_istio.errors import ClusterError
+from pytest_istio.local.processes import asked
+from pytest_istio.paths import user_folder
 
 if TYPE_CHECKING:
     from pytest_istio.progress import Progress
@@ -57,10 +59,7 @@ def answers(program: Path) -> bool:
 
 
 def _version(program: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(program), "version"], capture_output=True, text=True, errors="replace",
-        timeout=_SILENCE_SECONDS, check=False,
-    )  # fmt: skip
+    return asked([str(program), "version"], seconds=_SILENCE_SECONDS)
 
 
 def _check_own(program: Path) -> None:
@@ -77,7 +76,7 @@ def _check_own(program: Path) -> None:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-istio"
+    return user_folder("XDG_CACHE_HOME", ".cache")
 
 
 def _download(target: Path, progress: Progress) -> None:

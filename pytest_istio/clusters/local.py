@@ -157,6 +157,7 @@ def _start_supervisor(order: Order) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        errors="replace",
         # A Ctrl-C at the terminal is for the run, which then closes the pipe.
         start_new_session=True,
     )
@@ -172,7 +173,13 @@ def _close(pipe: IO[str] | None) -> None:
 def _events(supervisor: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     assert supervisor.stdout
     for line in supervisor.stdout:
-        yield json.loads(line)
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            # Python runs code of the user's in any process of its, such as sitecustomize, which may print.
+            continue
+        if isinstance(event, dict) and "event" in event:
+            yield event
 
 
 def _until_ready(supervisor: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def manifests(settings: Settings) -> Manifests:
     if settings.manifests is not None:
         if settings.addons:
             raise ManifestError("--istio-addon is of the bundled manifests; render your own with the add-on")
-        return _from_mirror(load(settings.manifests), settings)
+        return _from_mirror(load(settings.manifests, namespace=settings.namespace), settings)
     bundled = _bundled(fixtures_folder() / "istio", version)
     found = load(bundled, source=f"re-created {bundled.name} (bundled)")
     for addon in dict.fromkeys(settings.addons):

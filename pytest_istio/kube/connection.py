@@ -7,8 +7,11 @@ raw, since its typed models cost ten times as much and cannot hold API groups of
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import ssl
 import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -89,8 +92,7 @@ class Connection:
             try:
                 self._pool = _pool(configuration)
             except (
-                OSError, ValueError, LookupError, TypeError, AttributeError, ImportError,
-                urllib3.exceptions.HTTPError,
+                OSError, ValueError, LookupError, TypeError, AttributeError, urllib3.exceptions.HTTPError,
             ) as error:  # fmt: skip
                 # What is wrong with certificates, or with the proxy, shows only here.
                 raise ClusterError(unusable(kubeconfig, context, error)) from error
@@ -213,7 +215,8 @@ class Connection:
                 return taken(response)
             answer = _content(response)
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(self.server, request, error) from error
+            kubectl = _kubectl(self._kubeconfig, self._context)
+            raise _unreachable(self.server, request, error, kubectl) from error
         raise from_answer(str(request), response.status, answer, response.headers.get("Retry-After"))
 
 
@@ -255,7 +258,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 def _pool(configuration: Configuration) -> urllib3.PoolManager:
     """Return the official client's connection pool, with the certificates held in memory."""
-    pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    pool = _made(configuration)
     if not configuration.host.startswith("https"):
         return pool
     settings = pool.connection_pool_kw
@@ -273,6 +276,17 @@ def _pool(configuration: Configuration) -> urllib3.PoolManager:
     return pool
 
 
+def _made(configuration: Configuration) -> urllib3.PoolManager:
+    try:
+        with warnings.catch_warnings():
+            # Says beside the error what is missing.
+            warnings.simplefilter("ignore", urllib3.exceptions.DependencyWarning)
+            return RESTClientObject(configuration).pool_manager
+    except ImportError as error:
+        msg = "its proxy is one of SOCKS, which needs `pip install pysocks`"
+        raise ValueError(msg) from error
+
+
 def _no_passphrase() -> str:
     # OpenSSL would ask for it at the terminal, and wait.
     msg = "its client key is encrypted; give it without a passphrase, as kubectl needs it, too"
@@ -287,7 +301,20 @@ def _is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def _unreachable(server: str, request: _Request, error: urllib3.exceptions.HTTPError) -> UnreachableError:
+def _kubectl(kubeconfig: Path | None, context: str | None) -> str:
+    """Return the command that asks the same cluster."""
+    words = ["kubectl"]
+    if context:
+        words += ["--context", context]
+    # Several files can only come from the environment, where kubectl finds them, too.
+    if kubeconfig and os.pathsep not in str(kubeconfig):
+        words += ["--kubeconfig", str(kubeconfig)]
+    return shlex.join(words)
+
+
+def _unreachable(
+    server: str, request: _Request, error: urllib3.exceptions.HTTPError, kubectl: str
+) -> UnreachableError:
     sent = not isinstance(error, urllib3.exceptions.NewConnectionError)
     text = str(error) if sent else str(error).rpartition(": ")[2]
     if isinstance(error, urllib3.exceptions.SSLError):
@@ -298,7 +325,7 @@ def _unreachable(server: str, request: _Request, error: urllib3.exceptions.HTTPE
         likely = "the cluster is not running, or is not reached from here"
     return UnreachableError(
         f"{request}: no answer from the API server at {server}: {text}. "
-        f"Likely {likely}; try `kubectl cluster-info`.",
+        f"Likely {likely}; try `{kubectl} cluster-info`.",
         reason="NoAnswer" if sent else NOT_SENT,
         path=str(request),
     )

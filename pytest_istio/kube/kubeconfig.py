@@ -26,8 +26,16 @@ __all__ = ["bounded", "contexts", "load", "unusable"]
 
 T = TypeVar("T")
 
-MAX_BYTES = 4 * 2**20
-"""The size of a kubeconfig; hundreds of contexts are below it."""
+MAX_BYTES = 2**20
+"""The size of a kubeconfig, and of each file that it names; a hundred contexts with keys are below it."""
+
+FILES = {
+    "tokenFile": "token",
+    "certificate-authority": "certificate-authority-data",
+    "client-certificate": "client-certificate-data",
+    "client-key": "client-key-data",
+}
+"""What names files, and beside what the official client does not look at them."""
 
 IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 """What has kubectl act as somebody else. The official client passes over it, and would act as the user."""
@@ -45,8 +53,7 @@ def contexts(kubeconfig: Path) -> list[str]:
 
     def read() -> list[str]:
         # Not list_kube_config_contexts, which wants a current context, though the user names one.
-        merged = KubeConfigMerger(str(kubeconfig)).config  # type: ignore[no-untyped-call]  # of the client
-        names = [each.value["name"] for each in merged.value["contexts"]]
+        names = [each.value["name"] for each in _merged(kubeconfig).value["contexts"]]
         # YAML takes yes, 1.0 or a date for something else than a name.
         return sorted(name for name in names if isinstance(name, str))
 
@@ -62,18 +69,14 @@ def load(kubeconfig: Path | None, context: str | None, folder: str) -> Configura
         folder: Where the client writes the certificates and keys that the file embeds.
 
     Raises:
-        ClusterError: It cannot be read, has no such context, its program for logging in fails or hangs, or
-            its user acts as somebody else.
+        ClusterError: It cannot be read, has no such context or not all that it names, its program for logging
+            in fails or hangs, or its user acts as somebody else.
     """
 
     def read() -> Configuration:
         configuration = Configuration()
-        # The client annotates only a part of itself.
-        merged = KubeConfigMerger(_named(kubeconfig)).config  # type: ignore[no-untyped-call]
-        if merged is None:
-            msg = "there is no such file"
-            raise ValueError(msg)
-        _check_user(merged, context)
+        merged = _merged(kubeconfig)
+        _check_context(merged, context)
         with _errors_raised():
             loader = KubeConfigLoader(  # type: ignore[no-untyped-call]
                 merged, context, config_base_path=None, temp_file_path=folder
@@ -130,6 +133,15 @@ def _named(kubeconfig: Path | None) -> str:
     return str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
+def _merged(kubeconfig: Path | None) -> ConfigNode:
+    # The client annotates only a part of itself.
+    merged: ConfigNode | None = KubeConfigMerger(_named(kubeconfig)).config  # type: ignore[no-untyped-call]
+    if merged is None:
+        msg = "there is no such file"
+        raise ValueError(msg)
+    return merged
+
+
 def _check_files(kubeconfig: Path | None) -> None:
     for name in filter(None, _named(kubeconfig).split(os.pathsep)):
         path = Path(name).expanduser()
@@ -176,16 +188,39 @@ def _started_by(tasks: Path, thread: str = "*") -> Iterator[int]:
                 yield int(process)
 
 
-def _check_user(config: ConfigNode, context: str | None) -> None:
+def _check_context(config: ConfigNode, context: str | None) -> None:
     chosen = config["contexts"].get_with_name(context or config["current-context"])["context"]
-    user = config["users"].get_with_name(chosen.safe_get("user"), safe=True)
-    names = [name for name in IMPERSONATION if user and user["user"].safe_get(name)]
+    for kind in ("cluster", "user"):
+        # A context without a user asks as nobody on purpose; without a cluster the client refuses it.
+        if name := chosen.safe_get(kind):
+            found = config[f"{kind}s"].get_with_name(name, safe=True)
+            if found is None:
+                # The client would ask as nobody.
+                msg = f"the context names the {kind} {name!r}, which is not under {kind}s"
+                raise ValueError(msg)
+            _check_impersonation(found[kind])
+            _check_named_files(found[kind])
+
+
+def _check_impersonation(user: ConfigNode) -> None:
+    names = [name for name in IMPERSONATION if user.value.get(name)]
     if names:
         msg = (
             f"its user acts as somebody else ({', '.join(names)}), which is not supported; "
             "name a context without these"
         )
         raise ValueError(msg)
+
+
+def _check_named_files(node: ConfigNode) -> None:
+    """Refuse files that the client would read for ever: pipes, devices and gigantic ones."""
+    for name, data in FILES.items():
+        if name in node and data not in node:
+            # As the client finds it, which passes over links before a "..".
+            path = Path(os.path.normpath(Path(node.path).absolute().parent / node[name]))
+            if not path.is_file() or path.stat().st_size > MAX_BYTES:
+                msg = f"its {name} {path} is no file of at most {MAX_BYTES // 2**10} KiB"
+                raise ValueError(msg)
 
 
 def _check_server(url: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_istio.errors import ManifestError
 from pytest_istio.kube import yaml_text
+from pytest_istio.kube.discovery import defined_among
 from pytest_istio.kube.names import misnamed
 from pytest_istio.kube.objects import Ref
 from pytest_istio.kube.shapes import called, misshapen
@@ -61,12 +62,13 @@ class _Found:
     where: str
 
 
-def load(path: Path, *, source: str | None = None) -> Manifests:
+def load(path: Path, *, source: str | None = None, namespace: str = "default") -> Manifests:
     """Read a file, or the files ``*.yaml``, ``*.yml`` and ``*.json`` of a folder in the order of their names.
 
     Args:
         path: The file or folder.
         source: Where it comes from, for people; None for the path.
+        namespace: Where objects without a namespace will be.
 
     Raises:
         ManifestError: A file cannot be read or is too large, is not YAML or JSON, holds something that is no
@@ -86,7 +88,7 @@ def load(path: Path, *, source: str | None = None) -> Manifests:
     if not found:
         msg = f"{path}: no Kubernetes object in it."
         raise ManifestError(msg)
-    _refuse_duplicates(found)
+    _refuse_duplicates(found, namespace)
     if path.is_dir():
         listing = "".join(f"{digest}  {name}\n" for digest, name in digests)
         digest = hashlib.sha256(listing.encode()).hexdigest()
@@ -237,13 +239,15 @@ def _checked(obj: Object, where: str) -> Object:
             msg = f"{where}: {obj['kind']} {name}: metadata.{field} must be an object."
             raise ManifestError(msg)
     no_value = next(_not_json(obj), None)
-    if no_value is not None:
-        msg = f"{where}: {obj['kind']} {name}: {no_value} is no value of JSON."
-        raise ManifestError(msg)
-    wrong = misshapen(obj)
+    wrong = misshapen(obj) if no_value is None else f"{no_value} is no value of JSON"
     if wrong is not None:
         msg = f"{where}: {obj['kind']} {name}: {wrong}."
         raise ManifestError(msg)
+    try:
+        defined_among([obj])
+    except ManifestError as error:
+        msg = f"{where}: {error}"
+        raise ManifestError(msg) from error
     return obj
 
 
@@ -261,13 +265,12 @@ def _not_json(value: object) -> Iterator[str]:
         yield called(value)
 
 
-def _refuse_duplicates(found: list[_Found]) -> None:
+def _refuse_duplicates(found: list[_Found], namespace: str) -> None:
     places: dict[tuple[str, str, str, str], str] = {}
     for item in found:
         ref = Ref.of(item.obj)
-        # As they are applied, those without a namespace are in this one.
-        namespace = ref.namespace or "default"
-        before = places.setdefault((ref.group, ref.kind, namespace, ref.name), item.where)
-        if before is not item.where:
-            msg = f"{item.where}: {ref} is there already, at {before}."
+        key = ref.group, ref.kind, ref.namespace or namespace, ref.name
+        if key in places:
+            msg = f"{item.where}: {ref} is there already, at {places[key]}."
             raise ManifestError(msg)
+        places[key] = item.where

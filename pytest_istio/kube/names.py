@@ -16,7 +16,7 @@ KIND = re.compile(r"[A-Za-z][-A-Za-z0-9]*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 # What every kind's name keeps to, since it is a part of a path; most kinds allow less, roles all of this but
 # braces, which only a template that was not rendered has.
-NAME = re.compile(r"(?!\.\.?$)[^\s\x00-\x1f\x7f/%{}]+")
+NAME = re.compile(r"(?!\.\.?$)[^\s\x00-\x1f\x7f/%{}\ud800-\udfff]+")
 
 
 def misnamed(obj: Object) -> str | None:

@@ -18,6 +18,7 @@ from pytest_istio.local.build import build
 from pytest_istio.local.download import download
 from pytest_istio.local.processes import asked
 from pytest_istio.local.versions import KUBERNETES, PROGRAMS, accepted, wanted
+from pytest_istio.paths import user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +34,7 @@ _UNFINISHED = "unfinished-"
 
 def cache_folder() -> Path:
     """Return the folder of the programs that were downloaded or built for this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pytest-istio" / f"kubernetes-v{KUBERNETES}"
+    return user_folder("XDG_CACHE_HOME", ".cache") / f"kubernetes-v{KUBERNETES}"
 
 
 def find_binaries(folder: Path | None, progress: Progress) -> dict[str, Path]:
@@ -52,9 +52,9 @@ def find_binaries(folder: Path | None, progress: Progress) -> dict[str, Path]:
     """
     if folder and not folder.is_dir():
         raise ClusterError(f"{_OPTION}: {folder} is no folder. It should hold {', '.join(PROGRAMS)}.")
-    found, _ = _search(folder)
+    found, seen = _search(folder)
     if folder:
-        _check_own(folder, found)
+        _check_own(folder, found, seen)
     if len(found) == len(PROGRAMS):
         return found
     cache = cache_folder()
@@ -65,20 +65,19 @@ def find_binaries(folder: Path | None, progress: Progress) -> dict[str, Path]:
             obstacles = _bring([name for name in PROGRAMS if name not in found], cache, progress)
     except OSError as error:
         obstacles = [f"the cache cannot be written: {error}"]
-    found, missing = _search(folder)
-    if missing:
+    found, seen = _search(folder)
+    if missing := {name: seen[name] for name in PROGRAMS if name not in found}:
         raise ClusterError(_message(missing, folder, obstacles))
     return found
 
 
-def _check_own(folder: Path, found: Mapping[str, Path]) -> None:
+def _check_own(folder: Path, found: Mapping[str, Path], seen: Mapping[str, Mapping[str, str]]) -> None:
     """Refuse a folder of the user's own from which something else would be used than he thinks."""
-    there = [name for name in PROGRAMS if (folder / name).exists()]
-    if not there:
+    for obstacles in seen.values():
+        if _OPTION in obstacles:
+            raise ClusterError(f"{_OPTION}: {obstacles[_OPTION]}.")
+    if folder not in {path.parent for path in found.values()}:
         raise ClusterError(f"{_OPTION}: {folder} holds none of {', '.join(PROGRAMS)}.")
-    for name in there:
-        if found.get(name) != folder / name:
-            raise ClusterError(f"{_OPTION}: {folder / name} {_obstacle(name, folder / name)}.")
 
 
 def _places(folder: Path | None) -> dict[str, Path | None]:
@@ -93,26 +92,25 @@ def _places(folder: Path | None) -> dict[str, Path | None]:
 
 
 def _search(folder: Path | None) -> tuple[dict[str, Path], dict[str, dict[str, str]]]:
-    """Return the programs that there are, and for each other one what is in the way, by place."""
+    """Return the programs that there are, and for each one, found or not, what was in the way, by place."""
 
-    def look(name: str) -> Path | dict[str, str]:
-        obstacles = {}
+    def look(name: str) -> tuple[Path | None, dict[str, str]]:
+        obstacles: dict[str, str] = {}
         for place, where in _places(folder).items():
             on_path = shutil.which(name) if place == "PATH" else None
             path = where / name if where else Path(on_path) if on_path else None
-            if path is None or not path.is_file():
+            if path is None or not path.exists():
                 continue
             obstacle = _obstacle(name, path)
             if obstacle is None:
-                return path
+                return path, obstacles
             obstacles[place] = f"{path} {obstacle}"
-        return obstacles
+        return None, obstacles
 
     with ThreadPoolExecutor(len(PROGRAMS)) as threads:
         results = dict(zip(PROGRAMS, threads.map(look, PROGRAMS), strict=True))
-    found = {name: result for name, result in results.items() if isinstance(result, Path)}
-    missing = {name: result for name, result in results.items() if not isinstance(result, Path)}
-    return found, missing
+    found = {name: path for name, (path, _) in results.items() if path}
+    return found, {name: obstacles for name, (_, obstacles) in results.items()}
 
 
 def _obstacle(name: str, path: Path) -> str | None:

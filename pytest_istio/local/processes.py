@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import selectors
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,9 @@ __all__ = ["adopt_orphans", "asked", "children", "die_with_parent", "started_at"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+# Far more than any answer that is asked for, and far less than any machine's memory.
+_MOST_BYTES = 2**20
 
 # Loaded once, before any fork: a child between fork and exec must not load libraries.
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -46,19 +51,45 @@ def asked(
         folder: Where it runs; None for the current folder.
 
     Raises:
-        OSError: It cannot be run.
-        subprocess.TimeoutExpired: It has not ended in so many seconds; neither it nor its children are left.
+        OSError: It cannot be run, or prints without end.
+        subprocess.TimeoutExpired: It has not ended in so many seconds.
+
+    Either way neither it nor its children are left.
     """
     with subprocess.Popen(
         argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, errors="replace", start_new_session=True,
+        start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            stdout, stderr = process.communicate(timeout=seconds)
+            stdout, stderr = _printed(process, seconds)
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+
+def _printed(process: subprocess.Popen[bytes], seconds: float) -> list[str]:
+    """Return what a program prints on stdout and stderr until it ends; see `asked` for what is raised."""
+    assert process.stdout
+    assert process.stderr
+    end = time.monotonic() + seconds
+    printed = {pipe.fileno(): b"" for pipe in (process.stdout, process.stderr)}
+    with selectors.DefaultSelector() as opened:
+        for pipe in printed:
+            opened.register(pipe, selectors.EVENT_READ)
+        while opened.get_map():
+            ready = opened.select(max(0.0, end - time.monotonic()))
+            if not ready:
+                raise subprocess.TimeoutExpired(process.args, seconds)
+            for key, _ in ready:
+                chunk = os.read(key.fd, 65536)
+                printed[key.fd] += chunk
+                if not chunk:
+                    opened.unregister(key.fd)
+            if sum(map(len, printed.values())) > _MOST_BYTES:
+                raise OSError("it prints without end")
+    process.wait(max(0.0, end - time.monotonic()))
+    return [text.decode(errors="replace") for text in printed.values()]
 
 
 def children() -> list[int]:

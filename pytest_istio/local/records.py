@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from dataclasses import asdict, dataclass, replace
+import stat
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pytest_istio.errors import ClusterError
 from pytest_istio.local.processes import started_at
+from pytest_istio.paths import user_folder
 
 __all__ = ["Record", "find", "records"]
+
+# As `make_folder` names them.
+_PREFIX = "pytest-istio-"
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,14 @@ def records() -> list[Record]:
 
     Raises:
         ClusterError: A file there is none, or one of another version of this program.
+        OSError: They cannot be looked at.
     """
-    return [found for path in sorted(_folder().glob("*.json")) if (found := _read(path))]
+    try:
+        # Not glob, to which a folder that may not be read is an empty one.
+        paths = sorted(path for path in _folder().iterdir() if path.suffix == ".json")
+    except FileNotFoundError:
+        return []
+    return [found for path in paths if (found := _read(path))]
 
 
 def find(name: str) -> Record | None:
@@ -82,17 +92,34 @@ def find(name: str) -> Record | None:
 
 def _read(path: Path) -> Record | None:
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return _checked(path)
     except FileNotFoundError:
         # A cluster that ends meanwhile takes its record with it.
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ClusterError(
             f"{path} is no record of a cluster of this version of pytest-istio: {error}. If no cluster of "
             "that name runs any more, remove the file."
         ) from error
 
 
+def _checked(path: Path) -> Record:
+    # Reading a pipe might never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file")
+    record = Record(**json.loads(path.read_text(encoding="utf-8")))
+    for field in fields(Record):
+        # The annotations are text.
+        if type(getattr(record, field.name)).__name__ != field.type:
+            raise TypeError(f"{field.name} is not of type {field.type}")
+    if record.name != path.stem:
+        raise ValueError(f"its name is {record.name!r}")
+    # What it names is removed as a whole.
+    folder = Path(record.folder)
+    if not folder.is_absolute() or not folder.name.startswith(_PREFIX):
+        raise ValueError(f"{record.folder!r} is no folder of a cluster")
+    return record
+
+
 def _folder() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "pytest-istio" / "clusters"
+    return user_folder("XDG_STATE_HOME", ".local/state") / "clusters"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["RunFolder", "remove_abandoned"]
 
 PREFIX = "pytest-istio-run-"
+TRIAL_FILES, TRIAL_BYTES = 32, 2**20
+"""More than a run of all checks was seen to write, but for pods' logs on a local cluster."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,13 @@ class RunFolder:
         """
         remove_abandoned()
         try:
-            return cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")))
+            path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+            try:
+                _try_out(path)
+            except OSError:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+            return cls(path)
         except OSError as error:
             raise PytestIstioError(
                 f"The folder of the run cannot be made: {error}. Free some space there, "
@@ -75,6 +83,13 @@ class RunFolder:
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Return a lock that one process of the run holds at a time."""
         return FileLock(self.path / f"{name}.lock")
+
+
+def _try_out(path: Path) -> None:
+    """Return if there is room for what the processes of a run write: it is to be missed before, not amid."""
+    with tempfile.TemporaryDirectory(dir=path) as trial:
+        for number in range(TRIAL_FILES):
+            (Path(trial) / str(number)).write_bytes(bytes(TRIAL_BYTES // TRIAL_FILES))
 
 
 def remove_abandoned() -> None:

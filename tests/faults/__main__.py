@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from tests.faults.faults import all_faults
 from tests.faults.proof import unseen
-from tests.faults.runner import FACTOR, all_checks, run, run_series
+from tests.faults.runner import FACTOR, all_checks, run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
-    from tests.faults.faults import Fault
     from tests.faults.runner import Run
 
 LETTERS = {"passed": ".", "failed": "F", "blocked": "b", "skipped": "s"}
@@ -35,7 +34,7 @@ def main() -> int:
     checks = all_checks()
     pairs = [(fault, fault.neighbours(checks) if chosen.neighbours else checks) for fault in faults]
     runs = []
-    for each in _runs(pairs, chosen.factor):
+    for each in run_all(pairs, factor=chosen.factor):
         _tell(each, text=chosen.text)
         runs.append(each)
     print(_matrix(runs, checks))
@@ -44,15 +43,6 @@ def main() -> int:
         wrong += [f"never seen: {site}" for site in unseen(frozenset().union(*(each.sites for each in runs)))]
     print(f"{len(runs)} faults, {len(checks)} checks, {len(wrong)} not as declared", *wrong)
     return 1 if wrong else 0
-
-
-def _runs(pairs: list[tuple[Fault, Collection[str]]], factor: float) -> Iterator[Run]:
-    shared = [(fault, checks) for fault, checks in pairs if fault.shares]
-    if shared:
-        yield from run_series(shared, factor=factor)
-    for fault, checks in pairs:
-        if not fault.shares:
-            yield run(fault, checks, factor=factor)
 
 
 def _tell(done: Run, *, text: bool) -> None:

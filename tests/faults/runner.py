@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.faults.faults import Fault
 
-__all__ = ["VERSION", "Run", "all_checks", "run", "run_series"]
+__all__ = ["VERSION", "Run", "all_checks", "run", "run_all", "run_series"]
 
 VERSION = "1.0.5"
 FACTOR = 0.3
@@ -103,6 +104,27 @@ def run_series(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float
     """
     nothing = (NOTHING, all_checks())
     yield from _runs([nothing, *faults, nothing], factor)
+
+
+def run_all(faults: Iterable[tuple[Fault, Collection[str]]], *, factor: float = FACTOR) -> Generator[Run]:
+    """Run checks under faults: live ones as `run_series` does, and beside it the others one by one.
+
+    Both wait most of the time. To close what is returned ends the runs, but for one of the others, which is
+    awaited.
+    """
+    pairs = list(faults)
+    shared = [(fault, checks) for fault, checks in pairs if fault.shares]
+    with ThreadPoolExecutor(1, thread_name_prefix="faults") as pool:
+        others = [
+            pool.submit(run, fault, checks, factor=factor) for fault, checks in pairs if not fault.shares
+        ]
+        try:
+            if shared:
+                yield from run_series(shared, factor=factor)
+            for each in others:
+                yield each.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _runs(faults: list[tuple[Fault, Collection[str]]], factor: float) -> Generator[Run]:

@@ -8,10 +8,10 @@ import pytest
 
 from tests.faults.faults import NOTHING, all_faults
 from tests.faults.proof import unseen
-from tests.faults.runner import all_checks, run, run_series
+from tests.faults.runner import all_checks, run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from tests.faults.runner import Run
 
@@ -21,12 +21,12 @@ RAN: dict[str, frozenset[str]] = {}
 """The findings that each fault has brought about."""
 
 
-class Series:
-    """The runs of the chosen live faults, on one cluster, in the order of their declaration."""
+class Runs:
+    """The runs of the chosen faults, made as far as they are asked for."""
 
-    def __init__(self, names: list[str]) -> None:
-        faults = [all_faults()[name] for name in all_faults() if name in names]
-        self._coming = run_series((fault, fault.neighbours(all_checks())) for fault in faults)
+    def __init__(self, names: Collection[str]) -> None:
+        faults = [fault for name, fault in all_faults().items() if name in names]
+        self._coming = run_all((fault, fault.neighbours(all_checks())) for fault in faults)
         self._done: list[Run] = []
 
     def of(self, name: str) -> Run:
@@ -34,9 +34,12 @@ class Series:
             self._done.append(next(self._coming))
         return next(run for run in self._done if run.fault.name == name)
 
-    def last(self) -> Run:
+    def after_all_live_ones(self) -> Run:
         self._done += self._coming
-        return self._done[-1]
+        before_and_after = [run for run in self._done if run.fault == NOTHING]
+        if not before_and_after:
+            pytest.skip("no live fault was chosen")
+        return before_and_after[-1]
 
     def close(self) -> None:
         """End what runs still, as after -x."""
@@ -44,33 +47,32 @@ class Series:
 
 
 @pytest.fixture(scope="module")
-def series(request: pytest.FixtureRequest, kube_binaries: object) -> Iterator[Series]:
+def runs(request: pytest.FixtureRequest, kube_binaries: object) -> Iterator[Runs]:
     chosen = [
-        item.callspec.params.get("shared") for item in request.session.items if hasattr(item, "callspec")
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.get_closest_marker("faults") and hasattr(item, "callspec")
     ]
-    found = Series([name for name in chosen if name])
+    found = Runs(chosen)
     yield found
     found.close()
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("shared", SHARING)
-def test_live_fault(shared: str, series: Series) -> None:
-    _assert_as_declared(series.of(shared))
+@pytest.mark.parametrize("name", SHARING)
+def test_live_fault(name: str, runs: Runs) -> None:
+    _assert_as_declared(runs.of(name))
 
 
 @pytest.mark.faults
-def test_live_faults_are_taken_back(series: Series) -> None:
-    assert series.last().fault == NOTHING
-    _assert_as_declared(series.last())
-
-
-@pytest.mark.faults
-@pytest.mark.usefixtures("kube_binaries")
 @pytest.mark.parametrize("name", OWN)
-def test_fault(name: str) -> None:
-    fault = all_faults()[name]
-    _assert_as_declared(run(fault, fault.neighbours(all_checks())))
+def test_fault(name: str, runs: Runs) -> None:
+    _assert_as_declared(runs.of(name))
+
+
+@pytest.mark.faults
+def test_live_faults_are_taken_back(runs: Runs) -> None:
+    _assert_as_declared(runs.after_all_live_ones())
 
 
 @pytest.mark.faults

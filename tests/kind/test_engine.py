@@ -22,7 +22,7 @@ DOCKER = {
     "DockerRootDir": "/var/lib/docker",
     "Name": "a-host",
 }
-PODMAN = {
+PODMAN: dict[str, dict[str, object]] = {
     "host": {"arch": "arm64", "cgroupVersion": "v2", "memTotal": 8 * 2**30, "hostname": "a-host"},
     "store": {"graphRoot": "/home/somebody/storage"},
 }
@@ -106,6 +106,33 @@ def test_an_engine_that_hangs_is_given_up(programs: Path, monkeypatch: pytest.Mo
         found.inspect("an/image")
     with pytest.raises(ClusterError, match="`docker ps` does not answer within"):
         engine.nodes_left("docker", "a-cluster")
+
+
+def test_an_engine_that_prints_without_end_is_given_up(programs: Path) -> None:
+    write(programs / "docker", out=DOCKER)
+    found = find_engine()
+    (programs / "docker").write_text("#!/bin/sh\nexec /usr/bin/yes\n")
+    with pytest.raises(ClusterError, match="docker: it cannot be run: it prints without end; install it"):
+        find_engine()
+    with pytest.raises(ClusterError, match="an/image cannot be had: it cannot be run: it prints without end"):
+        found.pull("an/image", timeout=5, progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("program", "facts"),
+    [
+        ("docker", {**DOCKER, "MemTotal": "x"}),
+        ("docker", {**DOCKER, "MemTotal": float("inf")}),
+        ("docker", {**DOCKER, "DockerRootDir": 1}),
+        ("podman", {**PODMAN, "host": {**PODMAN["host"], "memTotal": [1]}}),
+    ],
+)
+def test_an_engine_of_which_nothing_can_be_known_is_none(
+    programs: Path, program: str, facts: dict[str, object]
+) -> None:
+    write(programs / program, out=facts)
+    with pytest.raises(ClusterError, match=f"`{program} info` answers what no {program} does"):
+        find_engine()
 
 
 def test_an_image_that_no_registry_gives_is_one_message(programs: Path) -> None:

@@ -100,3 +100,17 @@ def test_a_link_is_kept_as_it_is_for_its_target_goes_with_an_upgrade(
     assert find_kind(None, Silent()) == programs / "kind"
     monkeypatch.chdir(programs)
     assert find_kind(Path("kind"), Silent()) == programs / "kind"
+
+
+def test_a_program_that_prints_without_end_is_not_kind(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("#!/bin/sh\nexec yes\n")
+    mine.chmod(0o755)
+    assert not kind_program.answers(mine)
+    with pytest.raises(ClusterError, match="mine cannot be run: it prints without end"):
+        find_kind(mine, Silent())
+
+
+def test_a_relative_cache_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert kind_program._cache() == Path.home() / ".cache" / "pytest-istio"

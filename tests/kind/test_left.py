@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,6 @@ from pytest_istio.errors import ClusterError
 from pytest_istio.kube.polling import until
 from pytest_istio.progress import Silent
 from pytest_istio.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INFO = {"Architecture": "x86_64", "CgroupVersion": "2", "MemTotal": 2**34, "DockerRootDir": "/nowhere"}
 SETTINGS = Settings(istio_version="1.0.5")
@@ -181,6 +179,44 @@ def test_a_record_of_an_earlier_version_does_not_say_where_it_is(programs: Path)
     folder.write("owner", {"pid": 1, "engine": "docker"})
     answer_from(programs, "second")
     assert kind.cleanup() == ["a"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"engine": 1}', "[" * 100_000])
+def test_junk_in_place_of_a_record_is_named_and_stays(programs: Path, text: str) -> None:
+    record = left("a", programs / "kind").path / "owner.json"
+    record.write_text(text)
+    with pytest.raises(ClusterError, match=f"{record} is no record of a cluster of kind: "):
+        kind.cleanup()
+    assert recorded() == ["a"]
+
+
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(programs: Path) -> None:
+    record = left("a", programs / "kind").path / "owner.json"
+    record.unlink()
+    os.mkfifo(record)
+    with pytest.raises(ClusterError, match="it is a pipe"):
+        kind.cleanup()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"kubeconfig": "", "capabilities": []}'])
+def test_junk_in_place_of_a_kept_cluster_is_named(programs: Path, text: str) -> None:
+    folder = left("a", programs / "kind", kept=True)
+    (folder.path / "kept.json").write_text(text)
+    with pytest.raises(ClusterError, match=r"kept\.json is no record of a cluster of kind: "):
+        folder.claim()
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_nothing() -> None:
+    assert kind.cleanup() == []
+    state_folder().mkdir(parents=True)
+    (state_folder() / "kind").touch()
+    with pytest.raises(NotADirectoryError):
+        kind.cleanup()
+
+
+def test_a_relative_state_folder_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert state_folder() == Path.home() / ".local" / "state" / "pytest-istio"
 
 
 @pytest.mark.parametrize("earlier", [False, True])

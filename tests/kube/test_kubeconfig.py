@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pytest_istio.errors import ClusterError
-from pytest_istio.kube import kubeconfig
+from pytest_istio.kube import connection, kubeconfig
 from pytest_istio.kube.client import Kube
 from pytest_istio.kube.polling import until
 from pytest_istio.local.pki import Authority
@@ -160,6 +160,29 @@ def with_credentials_in_the_url(folder: Path) -> Path:
     return write(folder / "k", server="https://me:hunter2@127.0.0.1:1")
 
 
+def with_a_token_of_a_pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "token")
+    return write(folder / "k", user={"tokenFile": "token"})
+
+
+def with_a_gigantic_token(folder: Path) -> Path:
+    (folder / "token").touch()
+    os.truncate(folder / "token", kubeconfig.MAX_BYTES + 1)
+    return write(folder / "k", user={"tokenFile": "token"})
+
+
+def with_a_gigantic_key(folder: Path) -> Path:
+    (folder / "key").touch()
+    os.truncate(folder / "key", kubeconfig.MAX_BYTES + 1)
+    return write(folder / "k", user={"client-key": str(folder / "key")})
+
+
+def a_gigantic_one(folder: Path) -> Path:
+    path = write(folder / "k")
+    os.truncate(path, kubeconfig.MAX_BYTES + 1)
+    return path
+
+
 def a_pipe(folder: Path) -> Path:
     os.mkfifo(folder / "k")
     return folder / "k"
@@ -171,6 +194,10 @@ def a_pipe(folder: Path) -> Path:
         (with_encrypted_key, "its client key is encrypted"),
         (with_credentials_in_the_url, "the URL of its server holds credentials"),
         (a_pipe, "is not a regular file"),
+        (a_gigantic_one, "k is larger than 1 MiB"),
+        (with_a_token_of_a_pipe, "token is no file of at most 1024 KiB"),
+        (with_a_gigantic_token, "token is no file of at most 1024 KiB"),
+        (with_a_gigantic_key, "its client-key"),
     ],
 )
 def test_what_would_wait_or_be_shown_is_refused(
@@ -179,3 +206,55 @@ def test_what_would_wait_or_be_shown_is_refused(
     said = refusal(make(tmp_path))
     assert says in said
     assert "hunter2" not in said
+
+
+def test_a_token_lies_beside_its_kubeconfig_wherever_the_run_takes_place(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc")
+    (tmp_path / "link").symlink_to("token")
+    kube = Kube.connect(write(tmp_path / "k", user={"tokenFile": "link"}))
+    assert kube._connection.authorization() == {"authorization": "Bearer abc"}
+
+
+@pytest.mark.parametrize("kind", ["cluster", "user"])
+def test_a_context_that_names_what_is_missing_is_refused(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path / "k")
+    config = json.loads(path.read_text())
+    config["contexts"][0]["context"][kind] = "ghost"
+    path.write_text(json.dumps(config))
+    assert f"the context names the {kind} 'ghost', which is not under {kind}s" in refusal(path)
+
+
+def test_a_context_without_a_user_asks_as_nobody(tmp_path: Path) -> None:
+    path = write(tmp_path / "k")
+    config = json.loads(path.read_text())
+    del config["contexts"][0]["context"]["user"], config["users"]
+    path.write_text(json.dumps(config))
+    assert Kube.connect(path)._connection.authorization() == {}
+
+
+@pytest.mark.parametrize("named", ["/nope:/nada", ":::"])
+def test_several_names_of_no_file_are_told(named: str) -> None:
+    with pytest.raises(ClusterError, match=f"^kubeconfig {named} cannot be used: there is no such file"):
+        kubeconfig.contexts(Path(named))
+
+
+def test_a_proxy_of_socks_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where it is not installed; a warning fails the test.
+    monkeypatch.setitem(sys.modules, "socks", None)
+    path = write(tmp_path / "k")
+    config = json.loads(path.read_text())
+    config["clusters"][0]["cluster"]["proxy-url"] = "socks5://127.0.0.1:1"
+    path.write_text(json.dumps(config))
+    assert "SOCKS, which needs `pip install pysocks`" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "context", "command"),
+    [
+        (None, None, "kubectl"),
+        (Path("my k"), "c", "kubectl --context c --kubeconfig 'my k'"),
+        (Path("a:b"), "c", "kubectl --context c"),
+    ],
+)
+def test_kubectl_is_told_the_cluster_of_the_run(file: Path | None, context: str | None, command: str) -> None:
+    assert connection._kubectl(file, context) == command

@@ -10,6 +10,7 @@ import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,6 @@ from pytest_istio.progress import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -207,6 +207,29 @@ def test_programs_that_hang_are_ended_with_their_children(
         find_binaries(own, Silent())
     pid = int((tmp_path / "pid").read_text())
     assert until(lambda: started_at(pid), lambda seen: seen is None, timeout=5.0) is None
+
+
+def test_a_program_that_prints_without_end_is_ended(tmp_path: Path) -> None:
+    own = put(tmp_path / "own", "etcd")
+    (own / "etcd").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec /usr/bin/yes\n")
+    with pytest.raises(ClusterError, match=r"/etcd cannot be run: it prints without end\.$"):
+        find_binaries(own, Silent())
+    assert started_at(int((tmp_path / "pid").read_text())) is None
+
+
+def test_a_program_that_fails_once_is_asked_once(tmp_path: Path) -> None:
+    own = put(tmp_path / "own", "etcd")
+    asked = tmp_path / "asked"
+    (own / "etcd").write_text(
+        f"#!/bin/sh\n[ -e {asked} ] && echo 'etcd Version: {ETCD}' && exit\necho oh >{asked}\necho broken\n"
+    )
+    with pytest.raises(ClusterError, match="own/etcd is broken, where "):
+        find_binaries(own, Silent())
+
+
+def test_a_relative_cache_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert cache_folder().is_relative_to(Path.home() / ".cache")
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,23 @@ def kubeconfig_of_odd_proxy(place: Place) -> None:
     place.write("kc", KUBECONFIG.replace('"$server"', '"http://127.0.0.1:1", proxy-url: "tea://tea"'))
 
 
+def kubeconfig_of_endless_token(place: Place) -> None:
+    token = "tokenFile: /dev/zero"
+    place.write("kc", KUBECONFIG.replace("$server", "http://127.0.0.1:1").replace("token: expired", token))
+
+
+def kubeconfig_of_token_pipe(place: Place) -> None:
+    os.mkfifo(place.here / "token")
+    token = "tokenFile: token"
+    place.write("kc", KUBECONFIG.replace("$server", "http://127.0.0.1:1").replace("token: expired", token))
+
+
+def kubeconfig_of_unknown_user(place: Place) -> None:
+    place.write(
+        "kc", KUBECONFIG.replace("$server", "http://127.0.0.1:1").replace("user: mine", "user: ghost")
+    )
+
+
 def kubeconfig_of_failing_login(place: Place) -> None:
     write_program(place.here / "login", "echo 'your session has run out' >&2; exit 3")
     program = f"exec: {{apiVersion: client.authentication.k8s.io/v1, command: {place.here / 'login'}}}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -74,7 +75,27 @@ def test_failure_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert capsys.readouterr().err == "pytest-istio: It does not end.\n"
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"name": "a"}'])
+RECORD = {
+    "name": "a", "folder": "/nowhere/pytest-istio-a", "pid": 1, "started": -1, "owner": 1,
+    "owner_started": -1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        "[" * 100_000,
+        '{"name": "a"}',
+        json.dumps({**RECORD, "pid": "x"}),
+        json.dumps({**RECORD, "kept": 1}),
+        json.dumps({**RECORD, "name": "b"}),
+        json.dumps({**RECORD, "folder": "/home/somebody"}),
+        json.dumps({**RECORD, "folder": "/home/somebody/pytest-istio-a/.."}),
+        json.dumps({**RECORD, "folder": "pytest-istio-a"}),
+    ],
+)
 def test_a_record_that_cannot_be_read_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
 ) -> None:
@@ -87,6 +108,45 @@ def test_a_record_that_cannot_be_read_is_named(
     assert line.startswith(f"pytest-istio: {record} is no record of a cluster")
     assert line.endswith("remove the file.")
     assert record.exists()
+
+
+def clusters(monkeypatch: pytest.MonkeyPatch, state: Path) -> Path:
+    """Return the folder of records in a state folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    folder = state / "pytest-istio" / "clusters"
+    folder.parent.mkdir(parents=True)
+    return folder
+
+
+def test_a_pipe_in_place_of_a_record_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = clusters(monkeypatch, tmp_path)
+    folder.mkdir()
+    os.mkfifo(folder / "a.json")
+    with pytest.raises(ClusterError, match=r"a.json is no record .*: it is no regular file"):
+        local.cleanup()
+
+
+def test_records_that_cannot_be_looked_at_are_not_taken_for_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = clusters(monkeypatch, tmp_path)
+    assert local.cleanup() == []
+    folder.touch()
+    assert main(["cleanup"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pytest-istio: [Errno 20] Not a directory: ")
+
+
+def test_a_relative_state_folder_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = clusters(monkeypatch, tmp_path)
+    folder.mkdir()
+    (folder / "a.json").write_text("{")
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("XDG_STATE_HOME", tmp_path.name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert local.cleanup() == []
 
 
 def test_output_that_nobody_takes_is_no_traceback() -> None:
