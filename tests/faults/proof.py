@@ -16,7 +16,6 @@ __all__ = ["UNSEEN", "Site", "sites", "unseen"]
 
 UNSEEN = {
     "application.py: _no_pod": "a moment between two pods of a Deployment, which nothing holds still",
-    "injection.py: _unsynced": "discovery that is available and does not tell its proxies' state",
     "test_prerequisites.py: test_api_is_reachable": "an API server that does not answer ends the run before",
 }
 """Why no fault brings about a finding on `local`, by `Site.name`."""
