@@ -224,9 +224,20 @@ def test_a_claim_does_not_go_by_a_hosts_clock(
         mine.give_back()
 
 
+def has_what_kubernetes_makes(kube: Kube) -> bool:
+    """Return whether each namespace has what a new control plane puts there by itself."""
+    namespaces = {each["metadata"]["name"] for each in kube.list("v1", "Namespace")}
+    return all(
+        namespaces
+        == {each["metadata"]["namespace"] for each in kube.list("v1", kind, fields=f"metadata.name={name}")}
+        for kind, name in (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"))
+    )
+
+
 def test_what_a_run_and_its_istio_made_goes_and_nothing_else(kube: Kube) -> None:
     kube.create(secret("istio.older", "default"))
     kube.create(config_map("somebodys", "default", {"app": "shop"}))
+    assert until(lambda: has_what_kubernetes_makes(kube), bool, timeout=60)
     before = inventory(kube)
     time.sleep(1.1)  # the API server's times are in whole seconds
     mine = lease.Lease.take(kube, "run-3", "1.0.5")
