@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -67,13 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except PytestIstioError as error:
         return _failed(str(error))
-    except BrokenPipeError:
-        # Who reads has seen enough, such as `head`; nothing is left to be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        # Such as a full disk, where the output goes or where clusters are recorded.
-        return _failed(str(error))
+        _drop_output()
+        # Who reads may have seen enough, such as `head`; a full disk, wherever it shows, is another matter.
+        return 0 if isinstance(error, BrokenPipeError) else _failed(str(error))
     return 0
+
+
+def _drop_output() -> None:
+    """Have nothing of the output tried again when Python ends."""
+    # The output need not be a file.
+    with suppress(AttributeError, io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str) -> int:

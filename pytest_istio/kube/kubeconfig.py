@@ -218,7 +218,8 @@ def _check_named_files(node: ConfigNode) -> None:
         if name in node and data not in node:
             # As the client finds it, which passes over links before a "..".
             path = Path(os.path.normpath(Path(node.path).absolute().parent / node[name]))
-            if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            # What is missing is told by the client.
+            if path.exists() and (not path.is_file() or path.stat().st_size > MAX_BYTES):
                 msg = f"its {name} {path} is no file of at most {MAX_BYTES // 2**10} KiB"
                 raise ValueError(msg)
 
