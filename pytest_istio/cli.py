@@ -103,10 +103,10 @@ def _images(chosen: argparse.Namespace) -> None:
     from pytest_istio.settings import Settings
     from pytest_istio.values import to_existing, to_registry
 
-    given = [] if chosen.manifests is None else [chosen.manifests]
+    own = chosen.manifests
     asked = Settings(
         istio_version=chosen.version,
-        manifests=next((_converted("--manifests", to_existing, each) for each in given), None),
+        manifests=None if own is None else _converted("--manifests", to_existing, own),
         addons=tuple(chosen.addon),
         image_registries=tuple(
             _converted("--image-registry", to_registry, each) for each in chosen.image_registry

@@ -15,7 +15,10 @@ from pytest_istio.local.addresses import INSTANCES, PORT_SHIFT, Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["allocate", "make_folder", "may_bind_low_ports"]
+__all__ = ["PREFIX", "allocate", "make_folder", "may_bind_low_ports"]
+
+PREFIX = "pytest-istio-"
+"""What the name of a cluster's temporary folder begins with."""
 
 # Below the ports that the kernel hands out and those of NodePorts, and of no service that is widely known.
 _PORT = 28_199
@@ -64,8 +67,8 @@ def may_bind_low_ports() -> bool:
 
 def make_folder() -> Path:
     """Make the private temporary folder of a cluster, with a path short enough for Unix sockets in it."""
-    folder = Path(tempfile.mkdtemp(prefix="pytest-istio-"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     if len(str(folder).encode()) > _LONGEST_FOLDER:
         folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="pytest-istio-", dir="/tmp"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir="/tmp"))
     return folder

@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from pytest_istio.errors import ClusterError
+from pytest_istio.local.instances import PREFIX
 from pytest_istio.local.processes import started_at
 from pytest_istio.paths import user_folder
 
 __all__ = ["Record", "find", "records"]
-
-# As `make_folder` names them.
-_PREFIX = "pytest-istio-"
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _checked(path: Path) -> Record:
         raise ValueError(f"its name is {record.name!r}")
     # What it names is removed as a whole.
     folder = Path(record.folder)
-    if not folder.is_absolute() or not folder.name.startswith(_PREFIX):
+    if not folder.is_absolute() or not folder.name.startswith(PREFIX):
         raise ValueError(f"{record.folder!r} is no folder of a cluster")
     return record
 

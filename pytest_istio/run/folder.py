@@ -40,13 +40,8 @@ class RunFolder:
         """
         remove_abandoned()
         try:
-            path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-            try:
-                _try_out(path)
-            except OSError:
-                shutil.rmtree(path, ignore_errors=True)
-                raise
-            return cls(path)
+            _try_out()
+            return cls(Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")))
         except OSError as error:
             raise PytestIstioError(
                 f"The folder of the run cannot be made: {error}. Free some space there, "
@@ -85,9 +80,9 @@ class RunFolder:
         return FileLock(self.path / f"{name}.lock")
 
 
-def _try_out(path: Path) -> None:
+def _try_out() -> None:
     """Return if there is room for what the processes of a run write: it is to be missed before, not amid."""
-    with tempfile.TemporaryDirectory(dir=path) as trial:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as trial:
         for number in range(TRIAL_FILES):
             (Path(trial) / str(number)).write_bytes(bytes(TRIAL_BYTES // TRIAL_FILES))
 
